@@ -1,0 +1,14 @@
+//! The Kubernetes object model as data: no IO, no async.
+//!
+//! Invariants: what Kubernetes repeats per kind is a table row (`resource`, `schema`), never code; objects at
+//! rest are encoded bytes behind `Object`; decoded trees (`serde_json::Value`) live for the moment of use; rules
+//! read trees only through `node::Node`, never by string index; every error a client may see is a `Status`.
+
+pub mod object;
+pub mod resource;
+pub mod schema;
+pub mod status;
+
+pub use object::Object;
+pub use resource::Resource;
+pub use status::Status;

@@ -1,0 +1,7 @@
+//! The house's standard library: what every room needs and no Kubernetes word.
+//!
+//! Invariants: every task has a name and dies with its handle; nothing polls a flag; work flows by
+//! keyed queues and state by watch channels; nothing here knows what a pod is.
+
+pub mod shutdown;
+pub mod task;

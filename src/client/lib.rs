@@ -1,0 +1,8 @@
+//! What every component is given: reads as a stream of objects, writes through `kube::Client`.
+//!
+//! Invariants: a component never sees the store or another component's memory; what it remembers are views (small
+//! structs with the fields it needs), never whole objects; every component acts under its own identity.
+
+pub mod source;
+
+pub use source::{ObjectEvent, ObjectSource, Selection};

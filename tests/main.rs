@@ -1,0 +1,1 @@
+//! The one binary of end-to-end tests: each suite drives a real `coracle` with unmodified upstream clients.
