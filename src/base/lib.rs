@@ -3,5 +3,7 @@
 //! Invariants: every task has a name and dies with its handle; nothing polls a flag; work flows by
 //! keyed queues and state by watch channels; nothing here knows what a pod is.
 
+pub mod crypto;
+pub mod log;
 pub mod shutdown;
 pub mod task;
