@@ -1,1 +1,5 @@
 //! The one binary of end-to-end tests: each suite drives a real `coracle` with unmodified upstream clients.
+
+mod harness;
+mod suites;
+mod tidy;

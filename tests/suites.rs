@@ -1,0 +1,3 @@
+//! The suites, one file per part of the main job.
+
+mod api;
