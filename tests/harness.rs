@@ -5,7 +5,7 @@ pub mod namespace;
 pub mod server;
 
 pub use kubectl::Output;
-pub use server::{Options, Server};
+pub use server::Server;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

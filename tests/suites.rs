@@ -1,3 +1,9 @@
 //! The suites, one file per part of the main job.
 
 mod api;
+mod bad_input;
+mod images;
+mod install;
+mod pods;
+mod services;
+mod survival;

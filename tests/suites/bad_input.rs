@@ -1,0 +1,158 @@
+//! Bad input gets a clear error and loses nothing.
+
+use crate::harness::Server;
+use crate::harness::namespace::{NODE_IP, NetworkNamespace};
+use crate::harness::server::CORACLE;
+
+/// Sends `body` as the admin and gives the code and body of the answer.
+fn send(server: &Server, method: &str, path: &str, content_type: &str, body: &[u8]) -> (u16, String) {
+    let file = server.directory.path().join("body");
+    std::fs::write(&file, body).expect("it is written");
+    let token = server.kubectl("create token default -n kube-system").ok();
+    let answer = server
+        .namespace
+        .command("curl")
+        .args(["-sk", "--max-time", "10", "-X", method, "-w", "\n%{http_code}"])
+        .args(["-H", &format!("Authorization: Bearer {token}"), "-H", &format!("Content-Type: {content_type}")])
+        .args(["--path-as-is", "--data-binary", &format!("@{}", file.display())])
+        .arg(format!("https://{NODE_IP}:6443{path}"))
+        .output()
+        .expect("curl starts");
+    let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+    let (body, code) = text.rsplit_once('\n').expect("curl prints the code");
+    (code.parse().expect("a code is a number"), body.to_owned())
+}
+
+#[test]
+fn hostile_requests_are_answered_by_a_status() {
+    let server = Server::control_plane();
+    server
+        .kubectl("create clusterrolebinding all --clusterrole=cluster-admin --serviceaccount=kube-system:default")
+        .ok();
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let deep =
+        format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+    let large = format!(
+        r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"a"}},"data":{{"a":"{}"}}}}"#,
+        "x".repeat(4 << 20)
+    );
+    let cases: &[(&str, &str, &str, &[u8], u16, &str)] = &[
+        ("POST", maps, "application/json", b"{", 400, "BadRequest"),
+        ("POST", maps, "application/json", b"\xff\xfe", 400, "BadRequest"),
+        ("POST", maps, "application/json", deep.as_bytes(), 400, "BadRequest"),
+        ("POST", maps, "application/json", large.as_bytes(), 413, "RequestEntityTooLarge"),
+        ("POST", maps, "application/yaml", b"a: [b", 400, "BadRequest"),
+        ("POST", maps, "application/vnd.kubernetes.protobuf", b"k8s\x00\xff\xff", 400, "BadRequest"),
+        ("POST", maps, "text/plain", b"hello", 415, "UnsupportedMediaType"),
+        (
+            "POST",
+            maps,
+            "application/json",
+            br#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"}}"#,
+            400,
+            "BadRequest",
+        ),
+        (
+            "POST",
+            maps,
+            "application/json",
+            br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"A_b"}}"#,
+            422,
+            "Invalid",
+        ),
+        (
+            "GET",
+            "/api/v1/namespaces/default/configmaps?labelSelector=a=b=c",
+            "application/json",
+            b"",
+            400,
+            "BadRequest",
+        ),
+        (
+            "GET",
+            "/api/v1/namespaces/default/configmaps?fieldSelector=spec.no=b",
+            "application/json",
+            b"",
+            400,
+            "BadRequest",
+        ),
+        ("GET", "/api/v1/namespaces/default/boats", "application/json", b"", 404, ""),
+        ("GET", "/api/v1/namespaces/../../../etc/passwd", "application/json", b"", 404, ""),
+        ("GET", "/api/v1/namespaces/default/configmaps/..%2f..%2fsecrets", "application/json", b"", 404, ""),
+        ("BREW", maps, "application/json", b"", 405, "MethodNotAllowed"),
+    ];
+    for (method, path, content_type, body, code, reason) in cases {
+        let (answered, text) = send(&server, method, path, content_type, body);
+        assert_eq!(answered, *code, "{method} {path} {content_type}: {text}");
+        if !reason.is_empty() {
+            let status: serde_json::Value = serde_json::from_str(&text).expect("a Status is JSON");
+            assert_eq!(status["reason"], *reason, "{method} {path}: {text}");
+        }
+    }
+    assert!(!server.log().contains("panicked"), "{}", server.log());
+}
+
+#[test]
+fn who_is_not_known_gets_nothing() {
+    let server = Server::control_plane();
+    for header in ["Authorization: Bearer forged.token.here", "Authorization: Basic YTpi", "X-Nothing: x"] {
+        let answer = server
+            .namespace
+            .command("curl")
+            .args(["-sk", "-o", "/dev/null", "-w", "%{http_code}", "-H", header])
+            .arg(format!("https://{NODE_IP}:6443/api/v1/secrets"))
+            .output()
+            .expect("curl starts");
+        let code = String::from_utf8_lossy(&answer.stdout).into_owned();
+        assert!(code == "401" || code == "403", "{header}: {code}");
+    }
+}
+
+#[test]
+fn the_command_line_says_what_is_wrong_in_one_line() {
+    let namespace = NetworkNamespace::new();
+    let run = |arguments: &[&str]| {
+        let output = namespace.command(CORACLE).args(arguments).output().expect("coracle starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().to_str().expect("UTF-8");
+    let (code, said) = run(&["server", "--data-dri", data]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("--data-dir") && said.lines().count() == 1, "{said}");
+    let (code, said) = run(&["sever"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("server") && said.lines().count() == 1, "{said}");
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").expect("it is written");
+    let (code, said) = run(&["server", "--disable-agent", "--data-dir", file.to_str().expect("UTF-8")]);
+    assert_eq!(code, Some(1));
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
+fn a_port_in_use_and_a_data_directory_in_use_are_said() {
+    let server = Server::control_plane();
+    let data = server.data_directory();
+    let second = server.coracle(&[
+        "server",
+        "--disable-agent",
+        "--node-ip",
+        NODE_IP,
+        "--data-dir",
+        data.to_str().expect("UTF-8"),
+    ]);
+    assert_eq!(second.code, 1);
+    assert!(second.error().lines().last().expect("a line").contains("data"), "it names the directory");
+    let other = server.directory.path().join("other");
+    let third = server.coracle(&[
+        "server",
+        "--disable-agent",
+        "--node-ip",
+        NODE_IP,
+        "--data-dir",
+        other.to_str().expect("UTF-8"),
+    ]);
+    assert_eq!(third.code, 1);
+    assert!(third.error().contains("6443"), "it names the port");
+}
