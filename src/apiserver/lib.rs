@@ -4,6 +4,7 @@
 //! difference is a strategy; nothing here opens a socket except through `Dialer`; every client, also a component in
 //! this process, passes authentication, authorization and admission.
 
+pub mod authn;
 pub mod dialer;
 
 pub use dialer::{ByteStream, Dialer};
