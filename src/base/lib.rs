@@ -3,7 +3,10 @@
 //! Invariants: every task has a name and dies with its handle; nothing polls a flag; work flows by
 //! keyed queues and state by watch channels; nothing here knows what a pod is.
 
+pub mod backoff;
+pub mod clock;
 pub mod crypto;
 pub mod log;
+pub mod queue;
 pub mod shutdown;
 pub mod task;
