@@ -4,11 +4,14 @@
 //! rest are encoded bytes behind `Object`; decoded trees (`serde_json::Value`) live for the moment of use; rules
 //! read trees only through `node::Node`, never by string index; every error a client may see is a `Status`.
 
+pub mod causes;
 pub mod object;
+pub mod quoting;
 pub mod resource;
 pub mod schema;
 pub mod status;
 
+pub use causes::Causes;
 pub use object::Object;
 pub use resource::Resource;
 pub use status::Status;

@@ -71,11 +71,8 @@ impl Object {
 
     /// Decodes into a typed object or a borrowed partial struct's owned form.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Status> {
-        serde_json::from_slice(&self.inner.json).map_err(|error| Status {
-            code: 500,
-            reason: "InternalError".to_owned(),
-            message: format!("stored {:?} {}: {error}", self.inner.resource, self.inner.meta.name),
-            details: None,
+        serde_json::from_slice(&self.inner.json).map_err(|error| {
+            Status::internal(format_args!("stored {:?} {}: {error}", self.inner.resource, self.inner.meta.name))
         })
     }
 }

@@ -173,7 +173,7 @@ fn find(lookup: &dyn Lookup, plural: &str, namespace: &str, name: &str) -> Resul
         code: 404,
         reason: "NotFound".to_owned(),
         message: format!("{plural} {name:?} not found"),
-        details: Some(Details { name: name.to_owned(), kind: plural.to_owned(), ..Details::default() }),
+        details: Some(Details { name: name.to_owned(), kind: plural.to_owned(), ..Details::default() }.into()),
     })
 }
 
@@ -186,7 +186,7 @@ fn conflict(kind: &str, name: &str, why: &str) -> Status {
         code: 409,
         reason: "Conflict".to_owned(),
         message: format!("Operation cannot be fulfilled on {kind} {name:?}: {why}"),
-        details: Some(Details { name: name.to_owned(), kind: kind.to_owned(), ..Details::default() }),
+        details: Some(Details { name: name.to_owned(), kind: kind.to_owned(), ..Details::default() }.into()),
     }
 }
 
@@ -203,7 +203,7 @@ fn invalid(field: &str, value: &str, why: &str) -> Status {
             kind: "TokenRequest".to_owned(),
             causes: vec![cause],
             ..Details::default()
-        }),
+        }.into()),
     }
 }
 
