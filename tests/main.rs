@@ -1,5 +1,6 @@
 //! The one binary of end-to-end tests: each suite drives a real `coracle` with unmodified upstream clients.
 
+mod differential;
 mod harness;
 mod suites;
 mod tidy;

@@ -1,0 +1,99 @@
+//! One corpus of requests to upstream's API server and to coracle; every difference in code, reason, causes and object is named.
+//!
+//! `corpus/*.http` holds requests in order; `differences.txt` lists those that are known to differ. The test fails when one differs that
+//! is not listed, and when a listed one no longer does: the list only shrinks.
+
+mod corpus;
+mod mask;
+mod upstream;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use corpus::{Answer, Request};
+use upstream::Upstream;
+
+use crate::harness::Server;
+use crate::harness::namespace::NetworkNamespace;
+
+/// Where and as whom to send.
+struct Target<'a> {
+    namespace: &'a NetworkNamespace,
+    base: String,
+    /// Arguments of curl that authenticate as an administrator.
+    identity: Vec<String>,
+    scratch: &'a Path,
+}
+
+#[test]
+fn coracle_answers_as_upstream() {
+    let server = Server::control_plane();
+    let upstream = Upstream::start();
+    let admin = upstream::coracle_identity(&server);
+    let ours = Target {
+        namespace: &server.namespace,
+        base: format!("https://{}:6443", crate::harness::namespace::NODE_IP),
+        identity: admin,
+        scratch: server.directory.path(),
+    };
+    let theirs = upstream.target();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/differential");
+    let mut differing = BTreeSet::new();
+    let mut report = String::new();
+    let mut sent = 0;
+    for file in corpus::files(&directory.join("corpus")) {
+        let (mut last_ours, mut last_theirs) = (Answer::default(), Answer::default());
+        for request in corpus::read(&file) {
+            last_theirs = theirs.send(&request, &last_theirs);
+            last_ours = ours.send(&request, &last_ours);
+            sent += 1;
+            let lines = mask::compare(&last_theirs, &last_ours);
+            if !lines.is_empty() {
+                report += &format!("{}\n  {}\n", request.name, lines.join("\n  "));
+                differing.insert(request.name.clone());
+            }
+        }
+    }
+    let known: BTreeSet<String> = std::fs::read_to_string(directory.join("differences.txt"))
+        .expect("differences.txt is there")
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect();
+    eprintln!("differential: {sent} requests, {} differ ({} known)", differing.len(), known.len());
+    if let Ok(path) = std::env::var("CORACLE_DIFFERENTIAL_REPORT") {
+        std::fs::write(path, &report).expect("the report is written");
+    }
+    let new: Vec<_> = differing.difference(&known).collect();
+    let mended: Vec<_> = known.difference(&differing).collect();
+    assert!(new.is_empty(), "these differ from upstream (upstream | coracle): {new:#?}\n{report}");
+    assert!(mended.is_empty(), "these no longer differ, remove them from differences.txt: {mended:#?}");
+}
+
+impl Target<'_> {
+    fn send(&self, request: &Request, last: &Answer) -> Answer {
+        let body = self.scratch.join("request-body");
+        std::fs::write(&body, last.fill(&request.body)).expect("the body is written");
+        let mut command = self.namespace.command("curl");
+        command.args([
+            "-sk",
+            "--path-as-is",
+            "--max-time",
+            "20",
+            "-X",
+            &request.method,
+            "-w",
+            "\n%{http_code} %{content_type}",
+        ]);
+        command.args(&self.identity).args(["-H", "User-Agent: differential/1"]);
+        for header in &request.headers {
+            command.args(["-H", header]);
+        }
+        if !request.body.is_empty() {
+            command.args(["--data-binary", &format!("@{}", body.display())]);
+        }
+        command.arg(format!("{}{}", self.base, last.fill(&request.path)));
+        let output = command.output().expect("curl starts");
+        Answer::parse(&String::from_utf8_lossy(&output.stdout), last)
+    }
+}

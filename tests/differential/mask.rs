@@ -1,0 +1,87 @@
+//! Compares two answers after masking what must differ: times, uids and revisions.
+
+use serde_json::Value;
+
+use super::corpus::Answer;
+
+/// Fields whose presence is compared, but not their value.
+const MASKED: &[&str] = &[
+    "uid",
+    "resourceVersion",
+    "creationTimestamp",
+    "time",
+    "deletionTimestamp",
+    "continue",
+    "lastTransitionTime",
+    "clusterIP",
+    "clusterIPs",
+    "nodePort",
+    "generateName",
+    "hash",
+    "serverAddress",
+    "gitCommit",
+    "buildDate",
+    "goVersion",
+    "platform",
+];
+
+/// The differences, one a line: `path: upstream | coracle`.
+pub fn compare(theirs: &Answer, ours: &Answer) -> Vec<String> {
+    let mut lines = Vec::new();
+    if theirs.code != ours.code {
+        lines.push(format!("code: {} | {}", theirs.code, ours.code));
+    }
+    let kind = |answer: &Answer| answer.content_type.split(';').next().unwrap_or_default().to_owned();
+    if kind(theirs) != kind(ours) {
+        lines.push(format!("content type: {} | {}", theirs.content_type, ours.content_type));
+    }
+    match (tree(&theirs.body), tree(&ours.body)) {
+        (Some(theirs), Some(ours)) => differ("", &theirs, &ours, &mut lines),
+        (None, None) if theirs.body != ours.body => {
+            lines.push(format!("body: {:?} | {:?}", short(&theirs.body), short(&ours.body)))
+        }
+        (None, None) => {}
+        _ => lines.push(format!("body: {:?} | {:?}", short(&theirs.body), short(&ours.body))),
+    }
+    lines
+}
+
+fn tree(body: &str) -> Option<Value> {
+    let mut tree: Value = serde_json::from_str(body).ok()?;
+    if let Some(causes) = tree.pointer_mut("/details/causes").and_then(Value::as_array_mut) {
+        causes.sort_by_key(Value::to_string);
+    }
+    Some(tree)
+}
+
+fn differ(path: &str, theirs: &Value, ours: &Value, lines: &mut Vec<String>) {
+    match (theirs, ours) {
+        (Value::Object(left), Value::Object(right)) => {
+            for (key, value) in left {
+                match right.get(key) {
+                    Some(_) if MASKED.contains(&key.as_str()) => {}
+                    Some(other) => differ(&format!("{path}.{key}"), value, other, lines),
+                    None => lines.push(format!("{path}.{key}: {} | absent", short(&value.to_string()))),
+                }
+            }
+            for (key, value) in right.iter().filter(|(key, _)| !left.contains_key(*key)) {
+                lines.push(format!("{path}.{key}: absent | {}", short(&value.to_string())));
+            }
+        }
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
+            for (index, (value, other)) in left.iter().zip(right).enumerate() {
+                differ(&format!("{path}[{index}]"), value, other, lines);
+            }
+        }
+        _ if theirs == ours => {}
+        _ => lines.push(format!("{path}: {} | {}", short(&theirs.to_string()), short(&ours.to_string()))),
+    }
+}
+
+fn short(text: &str) -> String {
+    if text.chars().count() > 400 {
+        format!("{}…", text.chars().take(400).collect::<String>())
+    } else {
+        text.to_owned()
+    }
+}
