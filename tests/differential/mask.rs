@@ -1,5 +1,8 @@
 //! Compares two answers after masking what must differ: times, uids and revisions.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
 use serde_json::Value;
 
 use super::corpus::Answer;
@@ -18,12 +21,25 @@ const MASKED: &[&str] = &[
     "nodePort",
     "generateName",
     "hash",
+    "healthCheckNodePort",
     "serverAddress",
     "gitCommit",
     "buildDate",
     "goVersion",
     "platform",
 ];
+
+/// What must differ inside of texts: uids, times, revisions, and the addresses and ports that were picked at random.
+static IN_TEXTS: LazyLock<[(Regex, &str); 5]> = LazyLock::new(|| {
+    [
+        (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UID"),
+        (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
+        (r#"resourceVersion(\\*)":(\\*)"\d+"#, "REVISION"),
+        (r"\b10\.43\.\d+\.\d{2,3}\b", "ADDRESS"),
+        (r"\b3[0-2]\d{3}\b", "PORT"),
+    ]
+    .map(|(pattern, name)| (Regex::new(pattern).expect("the pattern is constant"), name))
+});
 
 /// The differences, one a line: `path: upstream | coracle`.
 pub fn compare(theirs: &Answer, ours: &Answer) -> Vec<String> {
@@ -44,6 +60,10 @@ pub fn compare(theirs: &Answer, ours: &Answer) -> Vec<String> {
         _ => lines.push(format!("body: {:?} | {:?}", short(&theirs.body), short(&ours.body))),
     }
     lines
+}
+
+fn masked(text: &str) -> String {
+    IN_TEXTS.iter().fold(text.to_owned(), |text, (pattern, name)| pattern.replace_all(&text, *name).into_owned())
 }
 
 fn tree(body: &str) -> Option<Value> {
@@ -73,7 +93,7 @@ fn differ(path: &str, theirs: &Value, ours: &Value, lines: &mut Vec<String>) {
                 differ(&format!("{path}[{index}]"), value, other, lines);
             }
         }
-        _ if theirs == ours => {}
+        _ if theirs == ours || masked(&theirs.to_string()) == masked(&ours.to_string()) => {}
         _ => lines.push(format!("{path}: {} | {}", short(&theirs.to_string()), short(&ours.to_string()))),
     }
 }

@@ -28,7 +28,7 @@ impl Upstream {
         let path = |name: &str| directory.path().join(name);
         std::fs::write(path("tokens"), format!("{TOKEN},admin,admin,system:masters\n")).expect("tokens are written");
         let key = Command::new("openssl")
-            .args(["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out"])
+            .args(["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out"])
             .arg(path("key"))
             .output()
             .expect("openssl is installed by tests/run");
