@@ -39,6 +39,11 @@ pub struct Subresource {
 }
 
 impl Resource {
+    /// A resource of a row that lives outside the catalog.
+    pub const fn of_row(row: &'static Row) -> Resource {
+        Resource { row }
+    }
+
     /// The row for group, version and plural; `None` when nothing of that name is served.
     pub fn find(group: &str, version: &str, plural: &str) -> Option<Resource> {
         Self::all().find(|resource| resource.group == group && resource.version == version && resource.plural == plural)

@@ -3,6 +3,14 @@
 //! Invariants: a component never sees the store or another component's memory; what it remembers are views (small
 //! structs with the fields it needs), never whole objects; every component acts under its own identity.
 
+pub mod controller;
+pub mod error;
+pub mod key;
 pub mod source;
+pub mod view;
 
+pub use controller::{Controller, Next};
+pub use error::{Error, found};
+pub use key::Key;
 pub use source::{ObjectEvent, ObjectSource, Selection};
+pub use view::{Change, Item, Project, View, Views};

@@ -4,7 +4,7 @@ use coracle_api::{Object, Resource, Status};
 use futures::stream::BoxStream;
 
 /// What a reader wants of a resource.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Selection {
     /// All namespaces when `None`.
     pub namespace: Option<String>,
