@@ -5,6 +5,14 @@
 //! this process, passes authentication, authorization and admission.
 
 pub mod authn;
+pub mod body;
 pub mod dialer;
+pub mod failure;
+pub mod peer;
+pub mod query;
+pub mod request_info;
 
+pub use body::Body;
 pub use dialer::{ByteStream, Dialer};
+pub use peer::Peer;
+pub use request_info::RequestInfo;

@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod clock;
 pub mod crypto;
 pub mod log;
+pub mod metrics;
 pub mod queue;
 pub mod shutdown;
 pub mod task;

@@ -198,12 +198,15 @@ fn invalid(field: &str, value: &str, why: &str) -> Status {
         code: 422,
         reason: "Invalid".to_owned(),
         message: format!("TokenRequest.{group} \"\" is invalid: {field}: {message}"),
-        details: Some(Details {
-            group: group.to_owned(),
-            kind: "TokenRequest".to_owned(),
-            causes: vec![cause],
-            ..Details::default()
-        }.into()),
+        details: Some(
+            Details {
+                group: group.to_owned(),
+                kind: "TokenRequest".to_owned(),
+                causes: vec![cause],
+                ..Details::default()
+            }
+            .into(),
+        ),
     }
 }
 
