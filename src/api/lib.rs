@@ -5,10 +5,14 @@
 //! read trees only through `node::Node`, never by string index; every error a client may see is a `Status`.
 
 pub mod causes;
+pub mod int_or_string;
+pub mod names;
 pub mod object;
+pub mod quantity;
 pub mod quoting;
 pub mod resource;
 pub mod schema;
+pub mod selector;
 pub mod status;
 
 pub use causes::Causes;
