@@ -6,11 +6,15 @@
 pub mod controller;
 pub mod error;
 pub mod key;
+pub mod path;
+pub mod remote;
 pub mod source;
+pub mod transport;
 pub mod view;
 
 pub use controller::{Controller, Next};
 pub use error::{Error, found};
 pub use key::Key;
+pub use remote::RemoteSource;
 pub use source::{ObjectEvent, ObjectSource, Selection};
 pub use view::{Change, Item, Project, View, Views};
