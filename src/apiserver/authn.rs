@@ -121,7 +121,7 @@ fn bearer(authorization: Option<&[u8]>) -> Option<&str> {
 
 /// 401 as upstream says it: never why.
 pub fn unauthorized() -> Status {
-    Status { code: 401, reason: "Unauthorized".to_owned(), message: "Unauthorized".to_owned(), details: None }
+    Status::unauthorized("Unauthorized")
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! this process, passes authentication, authorization and admission.
 
 pub mod authn;
+pub mod authz;
 pub mod body;
 pub mod dialer;
 pub mod failure;

@@ -11,6 +11,9 @@ use super::{AUTHENTICATED, CREDENTIAL_ID, User};
 pub trait Lookup: Send + Sync + 'static {
     /// `namespace` is `""` for cluster-scoped resources.
     fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Object>;
+
+    /// The objects of one namespace.
+    fn list(&self, resource: &Resource, namespace: &str) -> Vec<Object>;
 }
 
 const PREFIX: &str = "system:serviceaccount:";
@@ -77,7 +80,8 @@ fn alive(
     dead_before: i64,
 ) -> Result<(), TokenError> {
     let gone = || TokenError::Bound(format!("{plural} {:?} of the token is gone", reference.name));
-    let resource = Resource::find("", "v1", plural).ok_or_else(gone)?;
+    let group = if plural == "volumeattachments" { "storage.k8s.io" } else { "" };
+    let resource = Resource::find(group, "v1", plural).ok_or_else(gone)?;
     let object = lookup.get(&resource, namespace, &reference.name).ok_or_else(gone)?;
     if *object.meta().uid != *reference.uid {
         return Err(TokenError::Bound(format!("{plural} {:?} is not the one of the token", reference.name)));
@@ -103,7 +107,7 @@ fn deleted_at(object: &Object) -> Option<i64> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::collections::HashMap;
 
     use coracle_api::object::Meta;
@@ -112,14 +116,15 @@ pub(super) mod tests {
 
     /// Objects by `plural/namespace/name`.
     #[derive(Default)]
-    pub(in crate::authn) struct Objects(HashMap<String, Object>);
+    pub(crate) struct Objects(HashMap<String, Object>);
 
     impl Objects {
-        pub(in crate::authn) fn with(mut self, plural: &str, namespace: &str, name: &str, json: &str) -> Self {
+        pub(crate) fn with(mut self, plural: &str, namespace: &str, name: &str, json: &str) -> Self {
             let value: serde_json::Value = serde_json::from_str(json).unwrap();
             let uid = value["metadata"]["uid"].as_str().unwrap().into();
             let meta = Meta { namespace: namespace.into(), name: name.into(), uid, ..Meta::default() };
-            let resource = Resource::find("", "v1", plural).expect("the catalog has it");
+            let group = if plural == "volumeattachments" { "storage.k8s.io" } else { "" };
+            let resource = Resource::find(group, "v1", plural).expect("the catalog has it");
             let object = Object::new(resource, 1, json.to_owned().into(), meta);
             self.0.insert(format!("{plural}/{namespace}/{name}"), object);
             self
@@ -130,9 +135,14 @@ pub(super) mod tests {
         fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Object> {
             self.0.get(&format!("{}/{namespace}/{name}", resource.plural)).cloned()
         }
+
+        fn list(&self, resource: &Resource, namespace: &str) -> Vec<Object> {
+            let prefix = format!("{}/{namespace}/", resource.plural);
+            self.0.iter().filter(|(key, _)| key.starts_with(&prefix)).map(|(_, object)| object.clone()).collect()
+        }
     }
 
-    pub(in crate::authn) fn objects() -> Objects {
+    pub(crate) fn objects() -> Objects {
         Objects::default().with("serviceaccounts", "ci", "builder", r#"{"metadata":{"uid":"sa-1"}}"#).with(
             "pods",
             "ci",

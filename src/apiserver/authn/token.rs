@@ -255,4 +255,4 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -1,7 +1,7 @@
 //! TokenRequest: a token for a service account, bound to a pod, secret or node where asked.
 
-use coracle_api::status::{Cause, Details};
-use coracle_api::{Object, Resource, Status};
+use coracle_api::quoting::quote;
+use coracle_api::{Causes, Object, Resource, Status};
 use coracle_base::crypto;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -43,19 +43,27 @@ pub fn answer(
 ) -> Result<Value, Status> {
     let now = Timestamp::now();
     let spec: Spec = match body.get("spec") {
-        Some(spec) => Spec::deserialize(spec).map_err(|error| bad_request(error.to_string()))?,
+        Some(spec) => Spec::deserialize(spec).map_err(|error| Status::bad_request(error.to_string()))?,
         None => Spec::default(),
     };
     for (field, wanted) in [("name", name), ("namespace", namespace)] {
         let given = body["metadata"][field].as_str().unwrap_or_default();
         if !given.is_empty() && given != wanted {
-            return Err(invalid(&format!("metadata.{field}"), &format!("{given:?}"), "must match the service account"));
+            return Err(invalid(
+                &format!("metadata.{field}"),
+                given,
+                &format!("must match the service account {field} if specified"),
+            ));
         }
     }
     let account = find(lookup, "serviceaccounts", namespace, name)?;
     let uid = body["metadata"]["uid"].as_str().unwrap_or_default();
     if !uid.is_empty() && *uid != *account.meta().uid {
-        return Err(conflict("serviceaccounts", name, "the UID in the token request is not the service account's"));
+        let why = format!(
+            "the UID in the token request ({uid}) does not match the UID of the service account ({})",
+            account.meta().uid
+        );
+        return Err(Status::conflict(("authentication.k8s.io", "TokenRequest"), name, why));
     }
     let seconds = expiration(spec.expiration_seconds.unwrap_or(3600))?;
     let audiences = match spec.audiences {
@@ -109,15 +117,15 @@ fn bind(bound: &mut Bound, lookup: &dyn Lookup, reference: &BoundObject) -> Resu
         kind => {
             let (group, version) = reference.api_version.rsplit_once('/').unwrap_or(("", &reference.api_version));
             let text = format!("cannot bind token to object of type {group}/{version}, Kind={kind}");
-            return Err(bad_request(text));
+            return Err(Status::bad_request(text));
         }
     };
     let object = find(lookup, plural, namespace, &reference.name)?;
     if !reference.uid.is_empty() && *reference.uid != *object.meta().uid {
-        return Err(conflict(
-            &reference.kind,
+        return Err(Status::conflict(
+            ("", reference.kind.as_str()),
             &reference.name,
-            &format!(
+            format!(
                 "the UID in the bound object reference ({}) does not match the UID in record. \
                  The object might have been deleted and then recreated",
                 reference.uid
@@ -129,8 +137,9 @@ fn bind(bound: &mut Bound, lookup: &dyn Lookup, reference: &BoundObject) -> Resu
         let pod: Pod = object.decode()?;
         let account = &bound.serviceaccount.name;
         if pod.spec.service_account_name != *account {
-            return Err(bad_request(format!(
-                "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+            return Err(Status::bad_request(format!(
+                "cannot bind token for serviceaccount {} to pod running with different serviceaccount name.",
+                quote(account)
             )));
         }
         bound.node = (!pod.spec.node_name.is_empty()).then(|| {
@@ -159,7 +168,7 @@ struct PodSpec {
 }
 
 fn expiration(seconds: i64) -> Result<i64, Status> {
-    let error = |text| Err(invalid("spec.expirationSeconds", &seconds.to_string(), text));
+    let error = |text| Err(invalid("spec.expirationSeconds", seconds, text));
     match seconds {
         ..600 => error("may not specify a duration less than 10 minutes"),
         4_294_967_297.. => error("may not specify a duration larger than 2^32 seconds"),
@@ -169,45 +178,13 @@ fn expiration(seconds: i64) -> Result<i64, Status> {
 
 fn find(lookup: &dyn Lookup, plural: &str, namespace: &str, name: &str) -> Result<Object, Status> {
     let object = Resource::find("", "v1", plural).and_then(|resource| lookup.get(&resource, namespace, name));
-    object.ok_or_else(|| Status {
-        code: 404,
-        reason: "NotFound".to_owned(),
-        message: format!("{plural} {name:?} not found"),
-        details: Some(Details { name: name.to_owned(), kind: plural.to_owned(), ..Details::default() }.into()),
-    })
+    object.ok_or_else(|| Status::not_found(("", plural), name))
 }
 
-fn bad_request(message: String) -> Status {
-    Status { code: 400, reason: "BadRequest".to_owned(), message, details: None }
-}
-
-fn conflict(kind: &str, name: &str, why: &str) -> Status {
-    Status {
-        code: 409,
-        reason: "Conflict".to_owned(),
-        message: format!("Operation cannot be fulfilled on {kind} {name:?}: {why}"),
-        details: Some(Details { name: name.to_owned(), kind: kind.to_owned(), ..Details::default() }.into()),
-    }
-}
-
-fn invalid(field: &str, value: &str, why: &str) -> Status {
-    let message = format!("Invalid value: {value}: {why}");
-    let group = "authentication.k8s.io";
-    let cause = Cause { reason: "FieldValueInvalid".to_owned(), message: message.clone(), field: field.to_owned() };
-    Status {
-        code: 422,
-        reason: "Invalid".to_owned(),
-        message: format!("TokenRequest.{group} \"\" is invalid: {field}: {message}"),
-        details: Some(
-            Details {
-                group: group.to_owned(),
-                kind: "TokenRequest".to_owned(),
-                causes: vec![cause],
-                ..Details::default()
-            }
-            .into(),
-        ),
-    }
+fn invalid(field: &str, value: impl Into<Value>, why: &str) -> Status {
+    let mut causes = Causes::new();
+    causes.invalid(field, value, why);
+    Status::invalid(("authentication.k8s.io", "TokenRequest"), "", &causes)
 }
 
 #[cfg(test)]

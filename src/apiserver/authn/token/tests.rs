@@ -10,7 +10,7 @@ fn issuer() -> TokenIssuer {
     TokenIssuer::new(SigningKey::generate(), ISSUER)
 }
 
-pub(in crate::authn) fn authenticator() -> TokenAuthenticator {
+pub(crate) fn authenticator() -> TokenAuthenticator {
     issuer().authenticator(Arc::new(Objects::default()))
 }
 
