@@ -1,0 +1,100 @@
+//! The server's side of WebSocket: handshake with a Kubernetes subprotocol, and channel messages.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt, StreamExt};
+use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
+use http::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+use crate::upgrade::{Refused, Stream, asks_for};
+
+const PROTOCOL: &str = "sec-websocket-protocol";
+
+/// Whether the request asks to become a WebSocket.
+pub fn is_websocket<B>(request: &Request<B>) -> bool {
+    asks_for(request.headers(), "websocket")
+}
+
+/// The subprotocols that the client offers, in its order.
+pub fn offered(headers: &HeaderMap) -> Vec<&str> {
+    let values = headers.get_all(PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).collect()
+}
+
+/// A connection that becomes a WebSocket once its 101 was sent.
+pub struct Accepted {
+    upgrade: hyper::upgrade::OnUpgrade,
+}
+
+impl Accepted {
+    pub async fn socket(self) -> Result<WebSocketStream<Stream>, Refused> {
+        let config = WebSocketConfig::default().max_message_size(Some(4 << 20)).max_frame_size(Some(4 << 20));
+        let stream = TokioIo::new(self.upgrade.await?);
+        Ok(WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await)
+    }
+}
+
+/// Accepts the request with `protocol`: the 101 to send, and what it becomes.
+pub fn accept<B>(request: &mut Request<B>, protocol: &str) -> Result<(Response<()>, Accepted), Refused> {
+    let key = request.headers().get("sec-websocket-key").ok_or(Refused::Unknown("no Sec-WebSocket-Key".to_owned()))?;
+    let accept = derive_accept_key(key.as_bytes());
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert("sec-websocket-accept", HeaderValue::try_from(accept).expect("base64 is a header value"));
+    let protocol = HeaderValue::try_from(protocol).map_err(|_| Refused::Unknown("bad protocol".to_owned()))?;
+    headers.insert(PROTOCOL, protocol);
+    Ok((response, Accepted { upgrade: hyper::upgrade::on(request) }))
+}
+
+/// Sends messages whose first byte is a channel.
+pub struct ChannelSender {
+    sink: SplitSink<WebSocketStream<Stream>, Message>,
+}
+
+/// Receives them.
+pub struct ChannelReceiver {
+    stream: SplitStream<WebSocketStream<Stream>>,
+}
+
+pub fn channels(socket: WebSocketStream<Stream>) -> (ChannelSender, ChannelReceiver) {
+    let (sink, stream) = socket.split();
+    (ChannelSender { sink }, ChannelReceiver { stream })
+}
+
+impl ChannelSender {
+    pub async fn send(&mut self, channel: u8, data: &[u8]) -> Result<(), Refused> {
+        let mut message = BytesMut::with_capacity(data.len() + 1);
+        message.put_u8(channel);
+        message.put_slice(data);
+        self.sink.send(Message::Binary(message.freeze())).await.map_err(|error| Refused::Broken(error.to_string()))
+    }
+
+    pub async fn close(&mut self) {
+        let _ = self.sink.send(Message::Close(None)).await;
+        let _ = self.sink.close().await;
+    }
+}
+
+impl ChannelReceiver {
+    /// The next message as channel and data; `None` at the end. Pings are answered underneath.
+    pub async fn next(&mut self) -> Option<(u8, Bytes)> {
+        loop {
+            match self.stream.next().await? {
+                Ok(Message::Binary(mut data)) if !data.is_empty() => {
+                    let channel = data.split_to(1)[0];
+                    return Some((channel, data));
+                }
+                Ok(Message::Close(_)) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+}
