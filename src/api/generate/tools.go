@@ -1,0 +1,12 @@
+//go:build tools
+
+// Keeps k8s.io/kubernetes, whose documents are read, in go.mod.
+package main
+
+import (
+	_ "k8s.io/api/core/v1"
+	_ "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	_ "k8s.io/apimachinery/pkg/apis/meta/v1"
+	_ "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	_ "k8s.io/kubernetes/pkg/apis/core"
+)
