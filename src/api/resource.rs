@@ -61,7 +61,7 @@ pub struct Subresource {
 impl Resource {
     /// A resource of a row that lives outside the catalog.
     pub const fn of_row(row: &'static Row) -> Resource {
-        Resource { row }
+        Resource { row: Handle::Builtin(row) }
     }
 
     /// The row for group, version and plural; `None` when nothing of that name is served.

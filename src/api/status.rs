@@ -72,7 +72,7 @@ pub struct GroupKind<'a> {
 
 impl<'a> From<&'a Resource> for GroupResource<'a> {
     fn from(resource: &'a Resource) -> Self {
-        Self { group: resource.group, resource: resource.plural }
+        Self { group: &resource.group, resource: &resource.plural }
     }
 }
 
@@ -84,7 +84,7 @@ impl<'a> From<(&'a str, &'a str)> for GroupResource<'a> {
 
 impl<'a> From<&'a Resource> for GroupKind<'a> {
     fn from(resource: &'a Resource) -> Self {
-        Self { group: resource.group, kind: resource.kind }
+        Self { group: &resource.group, kind: &resource.kind }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Views and controllers over a source that the test plays.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -17,19 +18,20 @@ use super::*;
 use crate::{Controller, Error, Next, ObjectSource, Selection};
 
 static ROW: Row = Row {
-    group: "",
-    version: "v1",
-    kind: "Boat",
-    plural: "boats",
-    singular: "boat",
-    short_names: &[],
-    categories: &[],
+    group: Cow::Borrowed(""),
+    version: Cow::Borrowed("v1"),
+    kind: Cow::Borrowed("Boat"),
+    list_kind: Cow::Borrowed("BoatList"),
+    plural: Cow::Borrowed("boats"),
+    singular: Cow::Borrowed("boat"),
+    short_names: Cow::Borrowed(&[]),
+    categories: Cow::Borrowed(&[]),
     namespaced: true,
-    verbs: &[],
-    subresources: &[],
-    type_name: "",
-    storage: ("", "v1"),
-    selectable: &[],
+    verbs: Cow::Borrowed(&[]),
+    subresources: Cow::Borrowed(&[]),
+    type_name: Cow::Borrowed(""),
+    storage: (Cow::Borrowed(""), Cow::Borrowed("v1")),
+    selectable: Cow::Borrowed(&[]),
 };
 
 fn boats() -> Resource {
