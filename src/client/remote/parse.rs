@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use coracle_api::object::Meta;
+use coracle_api::resource::Text;
 use coracle_api::{Object, Resource, Status};
 use serde::Deserialize;
 use serde_json::Value;
@@ -111,7 +112,7 @@ fn object(resource: &Resource, raw: &RawValue) -> Step<Object> {
 /// Items of a list come without kind and apiVersion; objects at rest have both.
 fn typed(resource: &Resource, json: &str) -> Bytes {
     let rest = json.trim_start().trim_start_matches('{');
-    let (kind, version) = (resource.kind, resource.api_version());
+    let (kind, version) = (&resource.kind, resource.api_version());
     let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
     Bytes::from(format!(r#"{{"kind":"{kind}","apiVersion":"{version}"{comma}{rest}"#))
 }
@@ -121,7 +122,7 @@ fn fields(resource: &Resource, raw: &RawValue) -> Step<Box<[Box<str>]>> {
         return Ok(Box::default());
     }
     let tree: Value = serde_json::from_str(raw.get()).map_err(garbled)?;
-    let text = |path: &[&str]| match path.iter().try_fold(&tree, |tree, step| tree.get(step)) {
+    let text = |path: &[Text]| match path.iter().try_fold(&tree, |tree, step| tree.get(&**step)) {
         Some(Value::String(text)) => text.as_str().into(),
         Some(Value::Null) | None => "".into(),
         Some(other) => other.to_string().into(),

@@ -1,5 +1,6 @@
 //! List, watch, resume and relist against a server that answers from a script.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -11,19 +12,23 @@ use http_body_util::Full;
 use super::*;
 
 static ROW: Row = Row {
-    group: "",
-    version: "v1",
-    kind: "Pod",
-    plural: "pods",
-    singular: "pod",
-    short_names: &[],
-    categories: &[],
+    group: Cow::Borrowed(""),
+    version: Cow::Borrowed("v1"),
+    kind: Cow::Borrowed("Pod"),
+    list_kind: Cow::Borrowed("PodList"),
+    plural: Cow::Borrowed("pods"),
+    singular: Cow::Borrowed("pod"),
+    short_names: Cow::Borrowed(&[]),
+    categories: Cow::Borrowed(&[]),
     namespaced: true,
-    verbs: &[],
-    subresources: &[],
-    type_name: "",
-    storage: ("", "v1"),
-    selectable: &[("spec.nodeName", &["spec", "nodeName"])],
+    verbs: Cow::Borrowed(&[]),
+    subresources: Cow::Borrowed(&[]),
+    type_name: Cow::Borrowed(""),
+    storage: (Cow::Borrowed(""), Cow::Borrowed("v1")),
+    selectable: Cow::Borrowed(&[(
+        Cow::Borrowed("spec.nodeName"),
+        Cow::Borrowed(&[Cow::Borrowed("spec"), Cow::Borrowed("nodeName")]),
+    )]),
 };
 
 /// What a watch or list of `script` gives its reader, in words, and the queries it sent.
