@@ -27,7 +27,7 @@ pub fn check(
     let request = Request { authorizer, user, namespace };
     let refuse = |why: String| Status::forbidden(resource, name, why);
     if resource.plural.ends_with("roles") {
-        if request.may("escalate", resource.plural, name) || old.is_some_and(|old| same(old, object, "rules")) {
+        if request.may("escalate", &resource.plural, name) || old.is_some_and(|old| same(old, object, "rules")) {
             return Ok(());
         }
         request.holds(&rules(object)).map_err(refuse)?;

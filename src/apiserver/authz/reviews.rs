@@ -16,7 +16,7 @@ use crate::authn::{TokenAuthenticator, User};
 /// Whether `answer` knows the resource.
 pub fn is_review(resource: &Resource) -> bool {
     matches!(
-        (resource.group, resource.plural),
+        (&*resource.group, &*resource.plural),
         ("authentication.k8s.io", "tokenreviews" | "selfsubjectreviews")
             | (
                 "authorization.k8s.io",
@@ -37,7 +37,7 @@ pub fn answer(
     namespace: &str,
     mut body: Value,
 ) -> Result<Value, Status> {
-    body["status"] = match resource.plural {
+    body["status"] = match &*resource.plural {
         "tokenreviews" => token_status(tokens, &body)?,
         "selfsubjectreviews" => {
             body["metadata"]["creationTimestamp"] = json!(now());
