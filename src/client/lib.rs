@@ -5,6 +5,7 @@
 
 pub mod controller;
 pub mod error;
+pub mod events;
 pub mod key;
 pub mod path;
 pub mod remote;
