@@ -7,6 +7,7 @@
 pub mod causes;
 pub mod int_or_string;
 pub mod names;
+pub mod node;
 pub mod object;
 pub mod quantity;
 pub mod quoting;
