@@ -10,6 +10,7 @@ pub mod body;
 pub mod dialer;
 pub mod failure;
 pub mod peer;
+pub mod proxy;
 pub mod query;
 pub mod request_info;
 
