@@ -1,1 +1,17 @@
-//! coracle-server.
+//! Assembly: the only crate that sees the others.
+//!
+//! Invariants: `run` is one linear function that reads as the story of a start; the listener is bound and answers
+//! health before anything else is ready; every component gets an identity of its own and nothing but the API;
+//! what is started here is stopped here, in reverse.
+
+pub mod data_directory;
+pub mod error;
+pub mod gate;
+pub mod kubeconfig;
+pub mod listener;
+pub mod pki;
+pub mod sys;
+pub mod tls;
+pub mod token;
+
+pub use error::Error;
