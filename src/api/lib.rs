@@ -9,6 +9,7 @@ pub mod int_or_string;
 pub mod names;
 pub mod node;
 pub mod object;
+pub mod patch;
 pub mod quantity;
 pub mod quoting;
 pub mod resource;

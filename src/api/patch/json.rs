@@ -1,0 +1,73 @@
+//! JSON patch (RFC 6902) with upstream's limits.
+
+use json_patch::PatchOperation;
+use serde_json::Value;
+
+use crate::Status;
+use crate::status::Details;
+
+const MAX_OPERATIONS: usize = 10_000;
+/// Bytes that `copy` operations may add in all; without a bound a few of them grow without end.
+const MAX_COPIED: usize = 3 * 1024 * 1024;
+
+/// Applies a patch document; on error `target` is left as some operations made it and must be dropped.
+pub fn apply(target: &mut Value, patch: Value) -> Result<(), Status> {
+    let operations: Vec<PatchOperation> =
+        serde_json::from_value(patch).map_err(|error| Status::bad_request(error.to_string()))?;
+    if operations.len() > MAX_OPERATIONS {
+        return Err(Status::request_entity_too_large(format_args!(
+            "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
+            operations.len()
+        )));
+    }
+    let mut copied = 0;
+    for operation in &operations {
+        if let PatchOperation::Copy(copy) = operation {
+            copied += target.pointer(copy.from.as_str()).map_or(0, |value| value.to_string().len());
+            if copied > MAX_COPIED {
+                return Err(rejected());
+            }
+        }
+        json_patch::patch_unsafe(target, std::slice::from_ref(operation)).map_err(|_| rejected())?;
+    }
+    Ok(())
+}
+
+/// Upstream does not tell the client what was wrong.
+fn rejected() -> Status {
+    let mut status = Status::plain(422, "Invalid", "the server rejected our request due to an error in our request");
+    status.details = Some(Box::new(Details::default()));
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn operations_apply_in_order() {
+        let mut target = json!({"a": {"b": [1, 2]}});
+        let patch = json!([
+            {"op": "test", "path": "/a/b/0", "value": 1},
+            {"op": "add", "path": "/a/b/-", "value": 3},
+            {"op": "remove", "path": "/a/b/0"},
+            {"op": "copy", "from": "/a/b", "path": "/c"},
+        ]);
+        apply(&mut target, patch).unwrap();
+        assert_eq!(target, json!({"a": {"b": [2, 3]}, "c": [2, 3]}));
+    }
+
+    #[test]
+    fn refusals_have_upstreams_codes() {
+        let refuse = |patch: Value| apply(&mut json!({"a": "x".repeat(1000)}), patch).unwrap_err().code;
+        assert_eq!(refuse(json!({"op": "add"})), 400);
+        assert_eq!(refuse(json!([{"op": "replace", "path": "/b", "value": 1}])), 422);
+        let test = json!({"op": "test", "path": "/a", "value": 1});
+        assert_eq!(refuse(Value::Array(vec![test; 10_001])), 413);
+        let copies: Vec<Value> =
+            (0..9000).map(|n| json!({"op": "copy", "from": "/a", "path": format!("/c{n}")})).collect();
+        assert_eq!(refuse(Value::Array(copies)), 422);
+    }
+}
