@@ -4,6 +4,8 @@
 //! health before anything else is ready; every component gets an identity of its own and nothing but the API;
 //! what is started here is stopped here, in reverse.
 
+pub mod cidr;
+pub mod config;
 pub mod data_directory;
 pub mod error;
 pub mod gate;
@@ -14,4 +16,14 @@ pub mod sys;
 pub mod tls;
 pub mod token;
 
+pub use cidr::Cidr;
+pub use config::{Config, NetworkConfig, NodeConfig, Part};
 pub use error::Error;
+
+use coracle_base::shutdown::Shutdown;
+
+/// Runs a server until shutdown begins or a part of it fails.
+pub async fn run(_config: Config, shutdown: Shutdown) -> Result<(), Error> {
+    shutdown.begun().await;
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! The flags of `coracle server`, one row each; names and defaults follow k3s.
+
+/// How a flag is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `--name`, `--name=false`
+    Switch,
+    /// `--name VALUE`; the last one counts.
+    Value,
+    /// `--name A --name B` or `--name A,B`
+    List,
+    /// As `List`, but a comma is part of the value.
+    Whole,
+}
+
+/// One option: `--name`, the key `name` in configuration files, and `CORACLE_NAME` in the environment.
+#[derive(Debug)]
+pub struct Flag {
+    pub name: &'static str,
+    pub short: Option<char>,
+    pub kind: Kind,
+    /// Shown in the help text, and used where nothing is given; empty where there is none.
+    pub default: &'static str,
+    pub help: &'static str,
+}
+
+const fn flag(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag { name, short: None, kind, default, help }
+}
+
+const fn short(name: &'static str, letter: char, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag { name, short: Some(letter), kind, default, help }
+}
+
+use Kind::{List, Switch, Value, Whole};
+
+pub static SERVER: &[Flag] = &[
+    short("config", 'c', Value, "/etc/coracle/config.yaml", "configuration file; config.yaml.d beside it adds to it"),
+    short("data-dir", 'd', Value, "/var/lib/coracle", "where state is kept"),
+    flag("bind-address", Value, "", "address to listen on (default: all)"),
+    flag("https-listen-port", Value, "6443", "port of the API server"),
+    flag("advertise-address", Value, "", "address where others reach this server (default: the node's)"),
+    flag("tls-san", List, "", "more names and addresses for the serving certificate"),
+    short("write-kubeconfig", 'o', Value, "/etc/coracle/coracle.yaml", "where the admin kubeconfig is written"),
+    flag("write-kubeconfig-mode", Value, "0600", "its permission bits"),
+    short("token", 't', Value, "", "secret with which nodes join (default: made on first start)"),
+    flag("cluster-cidr", List, "10.42.0.0/16", "addresses of pods"),
+    flag("service-cidr", List, "10.43.0.0/16", "addresses of Services"),
+    flag("service-node-port-range", Value, "30000-32767", "node ports of Services"),
+    flag("cluster-dns", List, "", "address of the cluster's DNS (default: the tenth of --service-cidr)"),
+    flag("cluster-domain", Value, "cluster.local", "domain of the cluster"),
+    flag("disable", List, "", "parts to leave out: dns, network"),
+    flag("disable-agent", Switch, "", "run no node in this server"),
+    flag("disable-kube-proxy", Switch, "", "leave Services to something else"),
+    flag("node-name", Value, "", "name of the node (default: the host's)"),
+    short("node-ip", 'i', List, "", "addresses of the node, one per family (default: that of the default route)"),
+    flag("node-label", List, "", "labels of the node when it registers, key=value"),
+    flag("node-taint", List, "", "taints of the node when it registers, key=value:effect"),
+    flag("container-runtime-endpoint", Value, "", "a CRI socket to use instead of a containerd of our own"),
+    flag("resolv-conf", Value, "", "resolv.conf for pods (default: /etc/resolv.conf, or that of systemd-resolved)"),
+    flag("debug", Switch, "", "log more"),
+    short("v", 'v', Value, "0", "log level: 0 to 3"),
+    flag("log-format", Value, "text", "text or json"),
+    flag("log-filter", Whole, "", "log levels per room, as info,apiserver=debug"),
+];
+
+/// Keys of k3s that have no meaning here. They are accepted with a warning, so that a k3s configuration file works.
+/// A trailing `*` stands for any rest.
+pub static IGNORED: &[&str] = &[
+    "flannel-*",
+    "etcd-*",
+    "embedded-registry",
+    "supervisor-metrics",
+    "disable-cloud-controller",
+    "disable-helm-controller",
+    "disable-network-policy",
+    "disable-scheduler",
+    "disable-controller-manager",
+    "egress-selector-mode",
+    "servicelb-namespace",
+    "helm-job-image",
+    "kine-*",
+    "cluster-init",
+    "prefer-bundled-bin",
+    "selinux",
+    "lb-server-port",
+    "multi-cluster-cidr",
+    "rootless",
+    "pause-image",
+    "snapshotter",
+    "docker",
+    "default-runtime",
+    "image-service-endpoint",
+    "enable-pprof",
+    "vpn-auth",
+    "vpn-auth-file",
+    "system-default-registry",
+    "airgap-extra-registry",
+    "alsologtostderr",
+    "log",
+    "vmodule",
+    "protect-kernel-defaults",
+    "default-local-storage-path",
+    "private-registry",
+    "write-kubeconfig-group",
+    "kube-apiserver-arg",
+    "kube-controller-manager-arg",
+    "kube-scheduler-arg",
+    "kube-cloud-controller-manager-arg",
+    "kube-proxy-arg",
+    "kubelet-arg",
+    "secrets-encryption*",
+    "datastore-*",
+    "agent-token*",
+    "token-file",
+    "node-external-ip",
+    "node-internal-dns",
+    "node-external-dns",
+    "with-node-id",
+    "advertise-port",
+    "tls-san-security",
+    "disable-apiserver",
+    "disable-etcd",
+    "server",
+];
+
+/// The row of a name.
+pub fn find(name: &str) -> Option<&'static Flag> {
+    SERVER.iter().find(|flag| flag.name == name)
+}
+
+pub fn find_short(letter: char) -> Option<&'static Flag> {
+    SERVER.iter().find(|flag| flag.short == Some(letter))
+}
+
+pub fn is_ignored(name: &str) -> bool {
+    IGNORED.iter().any(|ignored| match ignored.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => *ignored == name,
+    })
+}
+
+impl Flag {
+    /// `CORACLE_DATA_DIR`
+    pub fn variable(&self) -> String {
+        format!("CORACLE_{}", self.name.replace('-', "_").to_uppercase())
+    }
+}
+
+/// The help text of the table.
+pub fn help() -> String {
+    let mut text = String::new();
+    for flag in SERVER {
+        let short = flag.short.map(|letter| format!("-{letter}, ")).unwrap_or_else(|| "    ".to_owned());
+        let value = if flag.kind == Switch { "" } else { " VALUE" };
+        let dashes = if flag.name.len() == 1 { "" } else { "--" };
+        let name = if flag.name.len() == 1 { "" } else { flag.name };
+        let default = if flag.default.is_empty() { String::new() } else { format!(" (default: {})", flag.default) };
+        let left = format!("  {short}{dashes}{name}{value}");
+        text.push_str(&format!("{left:<38} {}{default}\n", flag.help));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_flag_is_ignored_or_there_twice() {
+        for (index, flag) in SERVER.iter().enumerate() {
+            assert!(!is_ignored(flag.name), "{}", flag.name);
+            let twice = |other: &&Flag| other.name == flag.name || (flag.short.is_some() && other.short == flag.short);
+            assert!(!SERVER[index + 1..].iter().any(|other| twice(&other)), "{}", flag.name);
+        }
+        assert!(is_ignored("flannel-backend") && !is_ignored("flannel"));
+        assert_eq!(find("data-dir").unwrap().variable(), "CORACLE_DATA_DIR");
+    }
+}

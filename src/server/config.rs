@@ -1,0 +1,70 @@
+//! What a server is told: plain values, resolved and validated by the command line.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use crate::cidr::Cidr;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub write_kubeconfig: PathBuf,
+    /// Permission bits.
+    pub write_kubeconfig_mode: u32,
+    /// Every address of the machine when `None`.
+    pub bind_address: Option<IpAddr>,
+    pub https_listen_port: u16,
+    /// Where others reach this server; the endpoint of the Service `kubernetes`.
+    pub advertise_address: IpAddr,
+    /// More names and addresses for the serving certificate.
+    pub tls_san: Vec<String>,
+    /// The whole join token or its secret; made on first start when `None`.
+    pub token: Option<String>,
+    pub network: NetworkConfig,
+    pub disable: BTreeSet<Part>,
+    /// `None` with `--disable-agent`.
+    pub node: Option<NodeConfig>,
+}
+
+/// The cluster's networks; one per address family.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NetworkConfig {
+    pub cluster_cidr: Vec<Cidr>,
+    pub service_cidr: Vec<Cidr>,
+    pub cluster_dns: Vec<IpAddr>,
+    pub cluster_domain: String,
+    /// First and last.
+    pub service_node_ports: (u16, u16),
+}
+
+impl NetworkConfig {
+    /// The address of the Service `kubernetes`: the first one.
+    pub fn api_server(&self) -> Option<IpAddr> {
+        self.service_cidr.first().and_then(|cidr| cidr.nth(1))
+    }
+}
+
+/// The node in the server's process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeConfig {
+    pub name: String,
+    /// One per address family, the preferred one first.
+    pub addresses: Vec<IpAddr>,
+    pub labels: Vec<(String, String)>,
+    /// `key=value:effect` as on the command line.
+    pub taints: Vec<String>,
+    /// A CRI socket; `None` to start a containerd of our own.
+    pub container_runtime_endpoint: Option<String>,
+    pub resolv_conf: Option<PathBuf>,
+}
+
+/// Parts that `--disable` takes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    Dns,
+    /// Pod networking and with it the CNI plugin.
+    Network,
+    /// Services in the kernel.
+    KubeProxy,
+}
