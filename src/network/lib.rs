@@ -1,1 +1,13 @@
-//! coracle-network.
+//! What reaches the kernel's network: Services, the CNI plugin, DNS.
+//!
+//! Invariants: one nftables table `inet coracle` per network namespace, written over netlink; it is replaced as a whole
+//! at start and changed by elements afterwards, each batch all or nothing. What should be in it is a pure function of
+//! (Services, EndpointSlices, node, host ports). A packet costs the same few lookups however many Services there are. IPv4 and IPv6 are
+//! alike in every structure. Nothing is deleted that does not carry this node's instance id. No system call changes a tokio worker's namespace.
+
+pub mod nftables;
+pub mod services;
+pub mod views;
+
+#[cfg(test)]
+mod testing;
