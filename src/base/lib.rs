@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod crypto;
+pub mod directory_watch;
 pub mod log;
 pub mod metrics;
 pub mod queue;

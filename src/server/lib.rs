@@ -4,6 +4,8 @@
 //! health before anything else is ready; every component gets an identity of its own and nothing but the API;
 //! what is started here is stopped here, in reverse.
 
+pub mod api;
+pub mod bootstrap;
 pub mod cidr;
 pub mod config;
 pub mod data_directory;
@@ -11,6 +13,7 @@ pub mod error;
 pub mod gate;
 pub mod kubeconfig;
 pub mod listener;
+pub mod manifests;
 pub mod pki;
 pub mod sys;
 pub mod tls;
