@@ -30,7 +30,17 @@ impl Api {
 
     /// The objects of all namespaces.
     pub async fn list(&self, resource: &Resource) -> Result<Vec<Value>, Error> {
-        let mut list = self.send(Method::GET, path::collection(resource, None), "", None).await?;
+        self.items(path::collection(resource, None)).await
+    }
+
+    /// The objects of one namespace with these labels.
+    pub async fn select(&self, resource: &Resource, namespace: &str, labels: &str) -> Result<Vec<Value>, Error> {
+        let collection = path::collection(resource, Some(namespace));
+        self.items(format!("{collection}?labelSelector={}", path::encode(labels))).await
+    }
+
+    async fn items(&self, target: String) -> Result<Vec<Value>, Error> {
+        let mut list = self.send(Method::GET, target, "", None).await?;
         match list["items"].take() {
             Value::Array(items) => Ok(items),
             _ => Ok(Vec::new()),
