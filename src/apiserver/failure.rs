@@ -46,3 +46,8 @@ pub fn too_large_revision(asked: u64, current: u64) -> Status {
     status.details = Some(Box::new(Details { causes: vec![cause], retry_after_seconds: 1, ..Details::default() }));
     status
 }
+
+/// The catalog names a type that the schema table does not have.
+pub fn no_schema() -> Status {
+    Status::internal("the schema table does not have the resource's type")
+}

@@ -1,0 +1,97 @@
+//! What is changed in or refused from a write besides validation, in upstream's order of plugins.
+//!
+//! Upstream: kubernetes pkg/kubeapiserver/options/plugins.go, plugin/pkg/admission.
+
+use std::sync::Arc;
+
+use coracle_api::{Resource, Status};
+use serde_json::Value;
+
+use crate::authn::User;
+use crate::authz::{Authorizer, escalation};
+use crate::registry::{Registry, metadata};
+
+pub mod namespace_lifecycle;
+pub mod priority;
+pub mod service_account;
+pub mod toleration;
+pub mod unenforced;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Create,
+    Update,
+    Delete,
+}
+
+/// Who writes.
+#[derive(Clone)]
+pub struct Facts {
+    pub user: Arc<User>,
+}
+
+/// What admission is asked about.
+pub struct Request<'a> {
+    pub operation: Operation,
+    pub resource: &'a Resource,
+    pub subresource: &'a str,
+    pub facts: &'a Facts,
+    pub dry_run: bool,
+}
+
+impl Request<'_> {
+    pub fn is(&self, group: &str, plural: &str) -> bool {
+        self.resource.group == group && self.resource.plural == plural
+    }
+
+    pub fn creates(&self, group: &str, plural: &str) -> bool {
+        self.operation == Operation::Create && self.subresource.is_empty() && self.is(group, plural)
+    }
+}
+
+pub struct Admission {
+    authorizer: Arc<Authorizer>,
+}
+
+impl Admission {
+    pub fn new(authorizer: Arc<Authorizer>) -> Self {
+        Self { authorizer }
+    }
+
+    /// The mutating plugins. `new` is defaulted already and named.
+    pub async fn mutate(
+        &self,
+        registry: &Registry,
+        request: &Request<'_>,
+        new: &mut Value,
+        old: Option<&Value>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Status> {
+        if request.operation == Operation::Create {
+            unenforced::check(request, warnings)?;
+            namespace_lifecycle::check_create(registry, request, new)?;
+        }
+        if request.is("", "pods") {
+            service_account::mutate(registry, request, new).await?;
+            toleration::mutate(request, new);
+            priority::mutate(registry, request, new, old)?;
+        }
+        Ok(())
+    }
+
+    /// The plugins that only refuse.
+    pub fn validate(
+        &self,
+        _registry: &Registry,
+        request: &Request<'_>,
+        new: &Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
+        let (namespace, name) = (metadata::text(new, "namespace"), metadata::text(new, "name"));
+        escalation::check(&self.authorizer, &request.facts.user, request.resource, namespace, name, new, old)
+    }
+
+    pub fn check_delete(&self, request: &Request<'_>, _namespace: &str, name: &str) -> Result<(), Status> {
+        namespace_lifecycle::check_delete(request, name)
+    }
+}

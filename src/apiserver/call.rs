@@ -1,0 +1,111 @@
+//! One request on its way through the chain and a verb: who asks what, and what is to be said beside the answer.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use coracle_api::{Resource, Status};
+use http::{HeaderMap, Method, Request, header};
+use http_body::Body as HttpBody;
+use http_body_util::BodyExt;
+
+use crate::authn::User;
+use crate::body::Body;
+use crate::query::Query;
+use crate::request_info::RequestInfo;
+
+/// Upstream's limit on what a client may send, in bytes.
+pub const BODY_LIMIT: usize = 3 * 1024 * 1024;
+
+/// A request after authentication.
+pub struct Call {
+    pub method: Method,
+    pub path: String,
+    pub info: RequestInfo,
+    pub query: Query,
+    pub headers: HeaderMap,
+    pub user: Arc<User>,
+    /// From this process: exempt from limits of load.
+    pub component: bool,
+    /// No wire in between: nothing is compressed.
+    pub local: bool,
+    /// Sent as `Warning` headers, each once.
+    pub warnings: Vec<String>,
+}
+
+impl Call {
+    pub fn warn(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        if !self.warnings.contains(&text) {
+            self.warnings.push(text);
+        }
+    }
+
+    pub fn header(&self, name: header::HeaderName) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The manager of the fields that this request sets: `fieldManager`, else the client's program name.
+    /// Upstream: k8s.io/apiserver pkg/endpoints/handlers/create.go managerOrUserAgent.
+    pub fn manager(&self) -> String {
+        if let Some(manager) = self.query.get("fieldManager") {
+            return manager.to_owned();
+        }
+        let agent = self.header(header::USER_AGENT);
+        let program = agent.split('/').next().unwrap_or_default();
+        program.chars().filter(|character| !character.is_control()).take(128).collect()
+    }
+
+    /// Whether nothing shall be stored; 422 for another value than `All`.
+    pub fn dry_run(&self, resource: &Resource) -> Result<bool, Status> {
+        let mut values = self.query.all("dryRun").peekable();
+        if values.peek().is_none() {
+            return Ok(false);
+        }
+        for value in values {
+            if value != "All" {
+                let mut causes = coracle_api::Causes::new();
+                causes.not_supported("dryRun", value, &["All"]);
+                return Err(Status::invalid(options_kind(resource, self.info.verb), "", &causes));
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn options_kind(_resource: &Resource, verb: &str) -> (&'static str, &'static str) {
+    let kind = match verb {
+        "create" => "CreateOptions",
+        "update" => "UpdateOptions",
+        "patch" => "PatchOptions",
+        _ => "DeleteOptions",
+    };
+    ("meta.k8s.io", kind)
+}
+
+/// Reads a body up to the limit; 413 above it.
+pub async fn read_body(request: &mut Request<Body>) -> Result<Bytes, Status> {
+    let mut body = std::mem::take(request.body_mut());
+    let too_large = || Status::request_entity_too_large(format!("limit is {BODY_LIMIT}"));
+    if body.size_hint().lower() > BODY_LIMIT as u64 {
+        return Err(too_large());
+    }
+    let mut first = Bytes::new();
+    let mut joined = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::bad_request(format!("reading the body: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + joined.len() + data.len() > BODY_LIMIT {
+            return Err(too_large());
+        }
+        // One frame is the common case and is not copied.
+        if first.is_empty() && joined.is_empty() {
+            first = data;
+        } else {
+            if joined.is_empty() {
+                joined.extend_from_slice(&std::mem::take(&mut first));
+            }
+            joined.extend_from_slice(&data);
+        }
+    }
+    Ok(if joined.is_empty() { first } else { joined.freeze() })
+}

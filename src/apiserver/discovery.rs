@@ -1,0 +1,268 @@
+//! Discovery: which groups, versions and resources there are, in the old form and in the aggregated one.
+//!
+//! Documents are made from the catalog when asked for: clients cache them, so keeping them would cost more than making them.
+//! Upstream: k8s.io/apiserver pkg/endpoints/discovery, pkg/endpoints/discovery/aggregated.
+
+use std::collections::BTreeMap;
+
+use coracle_api::Resource;
+use coracle_base::crypto;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+use crate::body::Body;
+use crate::call::Call;
+use crate::failure;
+use crate::paths::typed;
+
+const V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const V2_BETA1: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+
+#[derive(Default)]
+pub struct Discovery;
+
+impl Discovery {
+    /// The answer for `/api...` and `/apis...`, split at slashes.
+    pub fn answer(&self, call: &Call, parts: &[&str]) -> Response<Body> {
+        let core = parts[0] == "api";
+        let document = match parts.len() {
+            1 => {
+                let aggregated = aggregated_type(call.header(header::ACCEPT));
+                if let Some(content_type) = aggregated {
+                    return tagged(call, aggregated_document(core, content_type), content_type);
+                }
+                Some(if core { core_versions(call) } else { group_list() })
+            }
+            2 if core => resource_list("", parts[1]),
+            2 => group(parts[1]),
+            3 if !core => resource_list(parts[1], parts[2]),
+            _ => None,
+        };
+        document.map_or_else(failure::no_such_page, |document| typed(document.to_string(), "application/json"))
+    }
+}
+
+/// The first clause of Accept that asks for aggregated discovery, if any comes before plain JSON.
+fn aggregated_type(accept: &str) -> Option<&'static str> {
+    for clause in accept.split(',') {
+        let mut parts: Vec<&str> = clause.split(';').map(str::trim).collect();
+        if !matches!(parts.remove(0), "application/json" | "*/*") {
+            continue;
+        }
+        let has = |part: &str| parts.contains(&part);
+        if !has("g=apidiscovery.k8s.io") || !has("as=APIGroupDiscoveryList") {
+            if parts.iter().all(|part| part.starts_with("q=")) {
+                return None;
+            }
+            continue;
+        }
+        match (has("v=v2"), has("v=v2beta1")) {
+            (true, _) => return Some(V2),
+            (_, true) => return Some(V2_BETA1),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Answers with an ETag, or 304 when the client has the document.
+pub fn tagged(call: &Call, document: Value, content_type: &'static str) -> Response<Body> {
+    let text = document.to_string();
+    let tag = format!("\"{}\"", crypto::hex(&crypto::sha256(text.as_bytes())).to_uppercase());
+    let known = call.header(header::IF_NONE_MATCH).split(',').any(|own| own.trim() == tag);
+    let mut response = if known { Response::new(Body::Empty) } else { typed(text, content_type) };
+    if known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    }
+    let headers = response.headers_mut();
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        headers.insert(header::ETAG, tag);
+    }
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    response
+}
+
+/// Versions of each group with their resources, the preferred version first, groups as the catalog has them.
+fn groups(core: bool) -> Vec<(String, Vec<(String, Vec<Resource>)>)> {
+    let mut order: Vec<String> = Vec::new();
+    let mut groups: BTreeMap<String, Vec<(String, Vec<Resource>)>> = BTreeMap::new();
+    for resource in Resource::all().filter(|resource| resource.group.is_empty() == core) {
+        let group = groups.entry(resource.group.to_string()).or_insert_with(|| {
+            order.push(resource.group.to_string());
+            Vec::new()
+        });
+        match group.iter_mut().find(|(version, _)| *version == resource.version) {
+            Some((_, resources)) => resources.push(resource),
+            None => group.push((resource.version.to_string(), vec![resource])),
+        }
+    }
+    for versions in groups.values_mut() {
+        versions.sort_by(|(left, _), (right, _)| right.cmp(left));
+        for (_, resources) in versions {
+            resources.sort_by(|left, right| left.plural.cmp(&right.plural));
+        }
+    }
+    order
+        .into_iter()
+        .map(|name| {
+            let versions = groups.remove(&name).unwrap_or_default();
+            (name, versions)
+        })
+        .collect()
+}
+
+fn core_versions(call: &Call) -> Value {
+    json!({
+        "kind": "APIVersions",
+        "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{ "clientCIDR": "0.0.0.0/0", "serverAddress": call.header(header::HOST) }],
+    })
+}
+
+fn group_document(name: &str, versions: &[(String, Vec<Resource>)]) -> Value {
+    let versions: Vec<Value> = versions
+        .iter()
+        .map(|(version, _)| json!({ "groupVersion": format!("{name}/{version}"), "version": version }))
+        .collect();
+    json!({ "name": name, "preferredVersion": versions[0], "versions": versions })
+}
+
+fn group_list() -> Value {
+    let groups: Vec<Value> = groups(false).iter().map(|(name, versions)| group_document(name, versions)).collect();
+    json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
+}
+
+fn group(name: &str) -> Option<Value> {
+    let groups = groups(false);
+    let (name, versions) = groups.iter().find(|(own, _)| own == name)?;
+    let mut document = group_document(name, versions);
+    document["kind"] = json!("APIGroup");
+    document["apiVersion"] = json!("v1");
+    Some(document)
+}
+
+fn resource_list(group: &str, version: &str) -> Option<Value> {
+    let groups = groups(group.is_empty());
+    let (_, versions) = groups.iter().find(|(name, _)| name == group)?;
+    let (_, resources) = versions.iter().find(|(own, _)| own == version)?;
+    let mut rows = Vec::new();
+    for resource in resources {
+        let mut row = Map::new();
+        row.insert("name".to_owned(), json!(resource.plural));
+        row.insert("singularName".to_owned(), json!(resource.singular));
+        row.insert("namespaced".to_owned(), json!(resource.namespaced));
+        row.insert("kind".to_owned(), json!(resource.kind));
+        row.insert("verbs".to_owned(), json!(sorted(&resource.verbs)));
+        list(&mut row, "shortNames", &resource.short_names);
+        list(&mut row, "categories", &resource.categories);
+        rows.push(Value::Object(row));
+        for subresource in resource.subresources.iter() {
+            let mut row = json!({
+                "name": format!("{}/{}", resource.plural, subresource.name),
+                "singularName": "", "namespaced": resource.namespaced, "kind": subresource.kind,
+                "verbs": sorted(&subresource.verbs),
+            });
+            if (&subresource.group, &subresource.version) != (&resource.group, &resource.version) {
+                row["group"] = json!(subresource.group);
+                row["version"] = json!(subresource.version);
+                if subresource.group.is_empty() {
+                    row.as_object_mut().expect("made as an object above").remove("group");
+                }
+            }
+            rows.push(row);
+        }
+    }
+    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    Some(json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": rows }))
+}
+
+fn aggregated_document(core: bool, content_type: &str) -> Value {
+    let version = if content_type == V2 { "v2" } else { "v2beta1" };
+    let items: Vec<Value> = groups(core)
+        .iter()
+        .map(|(name, versions)| {
+            let metadata = if name.is_empty() {
+                json!({ "creationTimestamp": null })
+            } else {
+                json!({ "name": name, "creationTimestamp": null })
+            };
+            let versions: Vec<Value> = versions
+                .iter()
+                .map(|(version, resources)| {
+                    let resources: Vec<Value> = resources.iter().map(aggregated_resource).collect();
+                    json!({ "version": version, "resources": resources, "freshness": "Current" })
+                })
+                .collect();
+            json!({ "metadata": metadata, "versions": versions })
+        })
+        .collect();
+    let api_version = format!("apidiscovery.k8s.io/{version}");
+    json!({ "kind": "APIGroupDiscoveryList", "apiVersion": api_version, "metadata": {}, "items": items })
+}
+
+fn aggregated_resource(resource: &Resource) -> Value {
+    let mut row = Map::new();
+    let kind = |group: &str, version: &str, kind: &str| json!({ "group": group, "version": version, "kind": kind });
+    row.insert("resource".to_owned(), json!(resource.plural));
+    row.insert("responseKind".to_owned(), kind(&resource.group, &resource.version, &resource.kind));
+    row.insert("scope".to_owned(), json!(if resource.namespaced { "Namespaced" } else { "Cluster" }));
+    row.insert("singularResource".to_owned(), json!(resource.singular));
+    row.insert("verbs".to_owned(), json!(sorted(&resource.verbs)));
+    list(&mut row, "shortNames", &resource.short_names);
+    list(&mut row, "categories", &resource.categories);
+    let subresources: Vec<Value> = resource
+        .subresources
+        .iter()
+        .map(|subresource| {
+            json!({
+                "subresource": subresource.name,
+                "responseKind": kind(&subresource.group, &subresource.version, &subresource.kind),
+                "verbs": sorted(&subresource.verbs),
+            })
+        })
+        .collect();
+    if !subresources.is_empty() {
+        row.insert("subresources".to_owned(), json!(subresources));
+    }
+    Value::Object(row)
+}
+
+fn sorted(verbs: &[coracle_api::resource::Text]) -> Vec<&str> {
+    let mut verbs: Vec<&str> = verbs.iter().map(|verb| &**verb).collect();
+    verbs.sort_unstable();
+    verbs
+}
+
+fn list(row: &mut Map<String, Value>, name: &str, values: &[coracle_api::resource::Text]) {
+    if !values.is_empty() {
+        row.insert(name.to_owned(), json!(values));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_that_ask_get_the_aggregated_form() {
+        let kubectl = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+        for (accept, expected) in [
+            (kubectl, Some(V2)),
+            ("application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList", Some(V2_BETA1)),
+            ("application/json", None),
+            ("", None),
+        ] {
+            assert_eq!(aggregated_type(accept), expected, "{accept}");
+        }
+    }
+
+    #[test]
+    fn the_preferred_version_stands_first() {
+        let versions = |name: &str| group(name).unwrap()["preferredVersion"]["version"].clone();
+        assert_eq!((versions("apps"), versions("autoscaling")), (json!("v1"), json!("v2")));
+        let list = resource_list("", "v1").unwrap();
+        let pods = list["resources"].as_array().unwrap().iter().find(|row| row["name"] == "pods").unwrap();
+        assert_eq!(pods["shortNames"], json!(["po"]));
+    }
+}

@@ -1,0 +1,51 @@
+//! From the request's target to the code that answers it.
+
+use coracle_api::{Resource, Status};
+use http::{Request, Response};
+
+use crate::body::Body;
+use crate::call::Call;
+use crate::server::ApiServer;
+use crate::{failure, paths, verbs};
+
+pub async fn dispatch(server: &ApiServer, call: &mut Call, request: Request<Body>) -> Result<Response<Body>, Status> {
+    if !call.info.is_resource {
+        return paths::answer(server, call);
+    }
+    let info = &call.info;
+    let Some(resource) = Resource::find(&info.group, &info.version, &info.resource) else {
+        return Ok(failure::no_such_page());
+    };
+    let in_namespace = !info.namespace.is_empty();
+    let is_namespace = resource.plural == "namespaces" && resource.group.is_empty();
+    if in_namespace && !resource.namespaced && !is_namespace {
+        return Ok(failure::no_such_page());
+    }
+    if !info.subresource.is_empty() {
+        return verbs::subresource::answer(server, call, &resource, request).await;
+    }
+    // Across all namespaces one can only read.
+    let across = resource.namespaced && !in_namespace;
+    if across && !matches!(info.verb, "list" | "watch") {
+        return Err(failure::method_not_allowed());
+    }
+    let misplaced = match info.verb {
+        "create" => !info.name.is_empty(),
+        "update" | "patch" => info.name.is_empty(),
+        _ => false,
+    };
+    if misplaced || !resource.has_verb(info.verb) {
+        return Err(failure::method_not_allowed());
+    }
+    match call.info.verb {
+        "get" => verbs::get::get(server, call, &resource),
+        "list" => verbs::list::list(server, call, &resource),
+        "watch" => verbs::watch::watch(server, call, &resource),
+        "create" => verbs::create::create(server, call, &resource, request).await,
+        "update" => verbs::update::update(server, call, &resource, request).await,
+        "patch" => verbs::patch::patch(server, call, &resource, request).await,
+        "delete" => verbs::delete::delete(server, call, &resource, request).await,
+        "deletecollection" => verbs::deletecollection::delete_collection(server, call, &resource, request).await,
+        _ => Err(failure::method_not_allowed()),
+    }
+}

@@ -1,0 +1,103 @@
+//! The API server as one value: what the chain and the verbs share.
+
+use std::sync::{Arc, OnceLock};
+
+use coracle_api::Status;
+use coracle_base::shutdown::Shutdown;
+
+use crate::admission::Admission;
+use crate::authn::{Authenticator, Lookup, TokenIssuer, User};
+use crate::authz::Authorizer;
+use crate::dialer::Dialer;
+use crate::discovery::Discovery;
+use crate::flight::Flight;
+use crate::health::Health;
+use crate::registry::{Networks, Registry, Stored};
+use crate::request_metrics::RequestMetrics;
+use crate::standin::Store;
+
+/// Cheap to clone; every clone is the same server.
+#[derive(Clone)]
+pub struct ApiServer {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What is decided before the server starts.
+pub struct Options {
+    pub store: Arc<Store<Stored>>,
+    /// Signs and verifies service account tokens.
+    pub issuer: TokenIssuer,
+    /// Where Service addresses and node ports come from.
+    pub networks: Networks,
+}
+
+pub(crate) struct Inner {
+    pub registry: Registry,
+    pub lookup: Arc<dyn Lookup>,
+    pub authenticator: Authenticator,
+    pub authorizer: Arc<Authorizer>,
+    pub issuer: TokenIssuer,
+    pub admission: Admission,
+    pub flight: Flight,
+    pub dialer: OnceLock<Arc<dyn Dialer>>,
+    pub discovery: Discovery,
+    pub health: Health,
+    pub metrics: RequestMetrics,
+}
+
+impl ApiServer {
+    pub fn new(options: Options) -> Self {
+        let registry = Registry::new(options.store, options.networks);
+        let lookup: Arc<dyn Lookup> = Arc::new(registry.clone());
+        let authorizer = Arc::new(Authorizer::new(lookup.clone()));
+        let inner = Inner {
+            registry,
+            authenticator: Authenticator::new(options.issuer.authenticator(lookup.clone())),
+            lookup,
+            admission: Admission::new(authorizer.clone()),
+            authorizer,
+            issuer: options.issuer,
+            flight: Flight::default(),
+            dialer: OnceLock::new(),
+            discovery: Discovery::default(),
+            health: Health::default(),
+            metrics: RequestMetrics::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub fn registry(&self) -> &Registry {
+        &self.inner.registry
+    }
+
+    pub fn authorizer(&self) -> &Arc<Authorizer> {
+        &self.inner.authorizer
+    }
+
+    pub fn authenticator(&self) -> &Authenticator {
+        &self.inner.authenticator
+    }
+
+    /// Named checks that `/readyz` and `/livez` show.
+    pub fn health(&self) -> &Health {
+        &self.inner.health
+    }
+
+    /// How nodes, pods and Services are reached; once. Without it their subresources answer 503.
+    pub fn set_dialer(&self, dialer: Arc<dyn Dialer>) {
+        let _ = self.inner.dialer.set(dialer);
+    }
+
+    /// 503 while nothing can be reached.
+    pub(crate) fn dialer(&self) -> Result<&Arc<dyn Dialer>, Status> {
+        self.inner
+            .dialer
+            .get()
+            .ok_or_else(|| Status::service_unavailable("no node can be reached from this server yet"))
+    }
+
+    /// Keeps the rule base of authorization current until shutdown.
+    pub async fn run(&self, shutdown: Shutdown) {
+        self.inner.authorizer.rbac().run(self.source(Arc::new(User::api_server())), shutdown).await;
+    }
+}

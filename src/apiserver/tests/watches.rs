@@ -1,0 +1,114 @@
+//! Watches over HTTP and sources in the process.
+
+use coracle_api::Resource;
+use coracle_client::{ObjectEvent, Selection};
+use futures::StreamExt;
+
+use super::*;
+
+/// The events of a watch, read as they come.
+struct Watch {
+    body: Body,
+    pending: Vec<Value>,
+}
+
+impl Watch {
+    async fn open(fixture: &Fixture, target: &str) -> Self {
+        let response = fixture.send(Request::get(target).body(Body::Empty).unwrap()).await;
+        assert_eq!(response.status(), 200);
+        Self { body: response.into_body(), pending: Vec::new() }
+    }
+
+    /// Type and name of the next event.
+    async fn next(&mut self) -> (String, String, Value) {
+        while self.pending.is_empty() {
+            let frame = self.body.frame().await.expect("the watch goes on").unwrap().into_data().unwrap();
+            let lines = frame.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+            self.pending = lines.map(|line| serde_json::from_slice(line).unwrap()).collect();
+        }
+        let event = self.pending.remove(0);
+        let name = event["object"]["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        (event["type"].as_str().unwrap().to_owned(), name, event["object"].clone())
+    }
+}
+
+#[tokio::test]
+async fn a_watch_tells_what_its_selector_sees() {
+    let fixture = Fixture::new().await;
+    let first = fixture.configmap("a").await;
+    let target = format!("{CONFIGMAPS}?watch=1&labelSelector=app%3Da&resourceVersion={}", revision(&first));
+    let mut watch = Watch::open(&fixture, &target).await;
+    fixture.configmap("b").await;
+    let patch = |labels: Value| {
+        let body = json!({"metadata": {"labels": labels}}).to_string();
+        fixture.ask("PATCH /api/v1/namespaces/default/configmaps/a", "application/merge-patch+json", body)
+    };
+    patch(json!({"x": "1"})).await;
+    let left = patch(json!({"app": "z"})).await.body;
+    patch(json!({"app": "a"})).await;
+    fixture.ask(&format!("DELETE {CONFIGMAPS}/a"), "", Body::Empty).await;
+    let expected = ["MODIFIED", "DELETED", "ADDED", "DELETED"];
+    let mut last = revision(&first);
+    for kind in expected {
+        let (found, name, object) = watch.next().await;
+        assert_eq!((found.as_str(), name.as_str()), (kind, "a"));
+        assert!(revision(&object) > last, "{object}");
+        last = revision(&object);
+        if revision(&object) == revision(&left) {
+            assert_eq!(object["metadata"]["labels"]["app"], "a", "what left is shown as it was seen last");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_watch_may_begin_with_the_state() {
+    let fixture = Fixture::new().await;
+    let object = fixture.configmap("a").await;
+    let query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let mut watch = Watch::open(&fixture, &format!("{CONFIGMAPS}?{query}")).await;
+    let (kind, name, _) = watch.next().await;
+    assert_eq!((kind.as_str(), name.as_str()), ("ADDED", "a"));
+    let (kind, _, bookmark) = watch.next().await;
+    assert_eq!(kind, "BOOKMARK");
+    assert_eq!(bookmark["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    assert_eq!(revision(&bookmark), revision(&object));
+    fixture.configmap("b").await;
+    assert_eq!(watch.next().await.1, "b");
+    assert_eq!(fixture.get(&format!("{CONFIGMAPS}?watch=1&sendInitialEvents=true")).await.code, 422);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_ends_in_time_and_marks_its_place() {
+    let fixture = Fixture::new().await;
+    let query = "watch=1&allowWatchBookmarks=true&timeoutSeconds=90&resourceVersion=0";
+    let mut watch = Watch::open(&fixture, &format!("{CONFIGMAPS}?{query}")).await;
+    let object = fixture.configmap("a").await;
+    assert_eq!(watch.next().await.0, "ADDED");
+    let (kind, _, bookmark) = watch.next().await;
+    assert_eq!((kind.as_str(), revision(&bookmark)), ("BOOKMARK", revision(&object)));
+    assert!(watch.body.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn a_source_lists_then_follows() {
+    let fixture = Fixture::new().await;
+    fixture.configmap("a").await;
+    let resource = Resource::find("", "v1", "configmaps").unwrap();
+    let source = fixture.server.source(Arc::new(User::api_server()));
+    let selection = Selection { namespace: Some("default".to_owned()), ..Selection::default() };
+    let mut events = source.list_watch(&resource, selection.clone());
+    let mut next = async || match events.next().await.unwrap() {
+        Ok(ObjectEvent::Restarted) => "restarted".to_owned(),
+        Ok(ObjectEvent::Applied(object)) => format!("applied {}", object.meta().name),
+        Ok(ObjectEvent::Deleted(object)) => format!("deleted {}", object.meta().name),
+        Ok(ObjectEvent::Synced(_)) => "synced".to_owned(),
+        Err(status) => status.reason,
+    };
+    assert_eq!([next().await, next().await, next().await], ["restarted", "applied a", "synced"]);
+    fixture.configmap("b").await;
+    assert_eq!(next().await, "applied b");
+    fixture.ask(&format!("DELETE {CONFIGMAPS}/a"), "", Body::Empty).await;
+    assert_eq!(next().await, "deleted a");
+    let mut refused = fixture.server.source(Arc::new(User::new("jane", &[]))).list_watch(&resource, selection);
+    assert_eq!(refused.next().await.unwrap().err().unwrap().code, 403);
+}

@@ -1,0 +1,195 @@
+//! Creates, updates, patches and deletes.
+
+use super::*;
+
+#[tokio::test]
+async fn a_created_object_gets_what_is_the_systems() {
+    let fixture = Fixture::new().await;
+    let created = fixture.create(CONFIGMAPS, json!({"metadata": {"generateName": "a-"}, "data": {"x": "1"}})).await;
+    let metadata = &created["metadata"];
+    assert!(metadata["name"].as_str().unwrap().starts_with("a-"), "{created}");
+    assert_eq!((metadata["uid"].as_str().unwrap().len(), &metadata["namespace"]), (36, &json!("default")));
+    assert!(metadata["creationTimestamp"].is_string() && revision(&created) > 0);
+    assert_eq!((&created["kind"], &created["apiVersion"]), (&json!("ConfigMap"), &json!("v1")));
+}
+
+#[tokio::test]
+async fn an_update_needs_the_newest_revision_and_changes_nothing_in_vain() {
+    let fixture = Fixture::new().await;
+    let mut object = fixture.configmap("a").await;
+    let target = format!("PUT {CONFIGMAPS}/a");
+    let same = fixture.json(&target, object.clone()).await;
+    assert_eq!((same.code, revision(&same.body)), (200, revision(&object)));
+    let old = object.clone();
+    object["data"]["a"] = json!("2");
+    let changed = fixture.json(&target, object).await;
+    assert!(revision(&changed.body) > revision(&old), "{}", changed.text);
+    let stale = fixture.json(&target, old.clone()).await;
+    assert_eq!((stale.code, &stale.body["reason"]), (409, &json!("Conflict")), "{}", stale.text);
+    let mut blind = old;
+    blind["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+    assert_eq!(fixture.json(&target, blind.clone()).await.code, 200);
+    blind["metadata"]["uid"] = json!("other");
+    assert_eq!(fixture.json(&target, blind).await.code, 409);
+}
+
+#[tokio::test]
+async fn patches_change_what_they_name() {
+    let fixture = Fixture::new().await;
+    fixture.configmap("a").await;
+    let line = format!("PATCH {CONFIGMAPS}/a");
+    for (content_type, patch, expected) in [
+        ("application/merge-patch+json", json!({"data": {"a": null, "b": "2"}}), json!({"b": "2"})),
+        (
+            "application/json-patch+json",
+            json!([{"op": "add", "path": "/data/c", "value": "3"}]),
+            json!({"b": "2", "c": "3"}),
+        ),
+        ("application/strategic-merge-patch+json", json!({"data": {"d": "4"}}), json!({"b": "2", "c": "3", "d": "4"})),
+    ] {
+        let answer = fixture.ask(&line, content_type, patch.to_string()).await;
+        assert_eq!((answer.code, &answer.body["data"]), (200, &expected), "{}", answer.text);
+    }
+    let stale = json!({"metadata": {"resourceVersion": "1"}, "data": {"x": "y"}});
+    assert_eq!(fixture.ask(&line, "application/merge-patch+json", stale.to_string()).await.code, 409);
+    assert_eq!(fixture.ask(&line, "application/json", "{}").await.code, 415);
+}
+
+#[tokio::test]
+async fn a_dry_run_stores_nothing() {
+    let fixture = Fixture::new().await;
+    let answer = fixture.json(&format!("POST {CONFIGMAPS}?dryRun=All"), json!({"metadata": {"name": "a"}})).await;
+    assert_eq!((answer.code, &answer.body["metadata"]["name"]), (201, &json!("a")));
+    assert_eq!(fixture.get(&format!("{CONFIGMAPS}/a")).await.code, 404);
+}
+
+#[tokio::test]
+async fn status_and_desired_state_are_apart() {
+    let fixture = Fixture::new().await;
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let spec = json!({
+        "replicas": 1, "selector": {"matchLabels": {"app": "a"}},
+        "template": {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+    });
+    let created =
+        fixture.create(deployments, json!({"metadata": {"name": "a"}, "spec": spec, "status": {"replicas": 7}})).await;
+    assert_eq!((&created["metadata"]["generation"], &created["status"]["replicas"]), (&json!(1), &Value::Null));
+    let mut status = created.clone();
+    status["status"] = json!({"replicas": 1, "observedGeneration": 1});
+    status["spec"]["replicas"] = json!(9);
+    let answer = fixture.json(&format!("PUT {deployments}/a/status"), status).await;
+    let body = &answer.body;
+    assert_eq!((&body["status"]["replicas"], &body["spec"]["replicas"]), (&json!(1), &json!(1)), "{}", answer.text);
+    assert_eq!(body["metadata"]["generation"], 1);
+    let scaled = fixture
+        .ask(&format!("PATCH {deployments}/a/scale"), "application/merge-patch+json", "{\"spec\":{\"replicas\":3}}")
+        .await;
+    assert_eq!(
+        (&scaled.body["kind"], &scaled.body["spec"]["replicas"]),
+        (&json!("Scale"), &json!(3)),
+        "{}",
+        scaled.text
+    );
+    let body = fixture.get(&format!("{deployments}/a")).await.body;
+    assert_eq!((&body["spec"]["replicas"], &body["metadata"]["generation"]), (&json!(3), &json!(2)));
+    assert_eq!(body["status"]["replicas"], 1);
+}
+
+#[tokio::test]
+async fn finalizers_and_grace_hold_an_object() {
+    let fixture = Fixture::new().await;
+    fixture.create(CONFIGMAPS, json!({"metadata": {"name": "a", "finalizers": ["x/y"]}})).await;
+    let marked = fixture.json(&format!("DELETE {CONFIGMAPS}/a"), json!({})).await;
+    assert!(marked.body["metadata"]["deletionTimestamp"].is_string(), "{}", marked.text);
+    let freed = fixture
+        .ask(&format!("PATCH {CONFIGMAPS}/a"), "application/merge-patch+json", "{\"metadata\":{\"finalizers\":null}}")
+        .await;
+    assert_eq!(freed.code, 200, "{}", freed.text);
+    assert_eq!(fixture.get(&format!("{CONFIGMAPS}/a")).await.code, 404);
+
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({"metadata": {"name": "p"}, "spec": {
+        "nodeName": "n", "terminationGracePeriodSeconds": 30, "containers": [{"name": "c", "image": "i"}],
+    }});
+    let created = fixture.create(pods, pod).await;
+    assert_eq!(created["status"], json!({"phase": "Pending", "qosClass": "BestEffort"}));
+    assert_eq!(created["spec"]["serviceAccountName"], "default");
+    assert!(created["spec"]["volumes"][0]["name"].as_str().unwrap().starts_with("kube-api-access-"));
+    let marked = fixture.ask(&format!("DELETE {pods}/p"), "", Body::Empty).await;
+    assert_eq!(marked.body["metadata"]["deletionGracePeriodSeconds"], 30, "{}", marked.text);
+    let shorter = fixture.json(&format!("DELETE {pods}/p"), json!({"gracePeriodSeconds": 5})).await;
+    assert_eq!(shorter.body["metadata"]["deletionGracePeriodSeconds"], 5);
+    let longer = fixture.json(&format!("DELETE {pods}/p"), json!({"gracePeriodSeconds": 50})).await;
+    assert_eq!(longer.body["metadata"]["deletionGracePeriodSeconds"], 5);
+    let gone = fixture.json(&format!("DELETE {pods}/p"), json!({"gracePeriodSeconds": 0})).await;
+    assert_eq!((gone.code, fixture.get(&format!("{pods}/p")).await.code), (200, 404));
+}
+
+#[tokio::test]
+async fn deletes_mind_preconditions_and_propagation() {
+    let fixture = Fixture::new().await;
+    fixture.configmap("a").await;
+    let line = format!("DELETE {CONFIGMAPS}/a");
+    let wrong = fixture.json(&line, json!({"preconditions": {"uid": "x"}})).await;
+    assert_eq!(wrong.code, 409, "{}", wrong.text);
+    assert_eq!(fixture.json(&line, json!({"propagationPolicy": "Sideways"})).await.code, 422);
+    let foreground = fixture.json(&line, json!({"propagationPolicy": "Foreground"})).await;
+    assert_eq!(foreground.body["metadata"]["finalizers"], json!(["foregroundDeletion"]), "{}", foreground.text);
+    let background = fixture.json(&line, json!({"propagationPolicy": "Background"})).await;
+    assert_eq!((background.code, &background.body["status"]), (200, &json!("Success")), "{}", background.text);
+    assert_eq!(background.body["details"]["kind"], "configmaps");
+}
+
+#[tokio::test]
+async fn a_namespace_goes_through_its_finalizer() {
+    let fixture = Fixture::new().await;
+    let created = fixture.create("/api/v1/namespaces", json!({"metadata": {"name": "n"}})).await;
+    assert_eq!(created["spec"]["finalizers"], json!(["kubernetes"]));
+    assert_eq!(created["metadata"]["labels"]["kubernetes.io/metadata.name"], "n");
+    let marked = fixture.ask("DELETE /api/v1/namespaces/n", "", Body::Empty).await;
+    assert_eq!(marked.body["status"]["phase"], "Terminating", "{}", marked.text);
+    let refused = fixture.json("POST /api/v1/namespaces/n/configmaps", json!({"metadata": {"name": "a"}})).await;
+    assert_eq!((refused.code, &refused.body["details"]["causes"][0]["reason"]), (403, &json!("NamespaceTerminating")));
+    let mut object = marked.body;
+    object["spec"]["finalizers"] = json!([]);
+    assert_eq!(fixture.json("PUT /api/v1/namespaces/n/finalize", object).await.code, 200);
+    assert_eq!(fixture.get("/api/v1/namespaces/n").await.code, 404);
+}
+
+#[tokio::test]
+async fn a_pod_is_bound_once() {
+    let fixture = Fixture::new().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    fixture
+        .create(pods, json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}))
+        .await;
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
+    let bound = fixture.json(&format!("POST {pods}/p/binding"), binding.clone()).await;
+    assert_eq!((bound.code, &bound.body["status"]), (201, &json!("Success")), "{}", bound.text);
+    let pod = fixture.get(&format!("{pods}/p")).await.body;
+    assert_eq!(
+        (&pod["spec"]["nodeName"], &pod["status"]["conditions"][0]["type"]),
+        (&json!("n"), &json!("PodScheduled"))
+    );
+    assert_eq!(fixture.json(&format!("POST {pods}/p/binding"), binding).await.code, 409);
+    let listed = fixture.get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn").await;
+    assert_eq!(listed.body["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_not_enforced_says_so() {
+    let fixture = Fixture::new().await;
+    let target = "POST /apis/networking.k8s.io/v1/namespaces/default/networkpolicies";
+    let answer = fixture.json(target, json!({"metadata": {"name": "a"}, "spec": {"podSelector": {}}})).await;
+    assert_eq!(answer.code, 201, "{}", answer.text);
+    assert_eq!(answer.headers["warning"], "299 - \"coracle does not enforce NetworkPolicy yet\"");
+}
+
+#[tokio::test]
+async fn immutable_data_stays() {
+    let fixture = Fixture::new().await;
+    fixture.create(CONFIGMAPS, json!({"metadata": {"name": "a"}, "immutable": true, "data": {"x": "1"}})).await;
+    let answer =
+        fixture.ask(&format!("PATCH {CONFIGMAPS}/a"), "application/merge-patch+json", "{\"data\":{\"x\":\"2\"}}").await;
+    assert_eq!((answer.code, &answer.body["details"]["causes"][0]["field"]), (422, &json!("data")), "{}", answer.text);
+}

@@ -1,0 +1,163 @@
+//! metav1.ListOptions from a query, checked as upstream checks them.
+//!
+//! Upstream: k8s.io/apimachinery pkg/apis/meta/internalversion/validation.
+
+use std::time::Duration;
+
+use coracle_api::object::Meta;
+use coracle_api::selector::{FieldSelector, LabelSelector};
+use coracle_api::{Causes, Object, Resource, Status};
+
+use crate::call::Call;
+
+/// Which objects of a resource a request is about.
+#[derive(Debug, Clone, Default)]
+pub struct Chosen {
+    /// `""` for all namespaces.
+    pub namespace: String,
+    pub labels: LabelSelector,
+    pub fields: FieldSelector,
+}
+
+/// How old an answer may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// The newest there is.
+    Latest,
+    /// Anything: also the newest, which costs nothing here.
+    Any,
+    NotOlderThan(u64),
+    Exact(u64),
+}
+
+pub struct ListOptions {
+    pub chosen: Chosen,
+    pub age: Age,
+    /// 0 for no limit.
+    pub limit: usize,
+    pub continue_token: Option<String>,
+    pub send_initial_events: Option<bool>,
+    pub bookmarks: bool,
+    pub timeout: Option<Duration>,
+}
+
+impl Chosen {
+    /// 400 for selectors that cannot be read.
+    pub fn parse(call: &Call, resource: &Resource) -> Result<Self, Status> {
+        let labels = call.query.get("labelSelector").unwrap_or_default();
+        let fields = call.query.get("fieldSelector").unwrap_or_default();
+        Self::new(resource, &call.info.namespace, labels, fields)
+    }
+
+    pub fn new(resource: &Resource, namespace: &str, labels: &str, fields: &str) -> Result<Self, Status> {
+        let labels = match labels {
+            "" => LabelSelector::everything(),
+            text => LabelSelector::parse(text)
+                .map_err(|error| Status::bad_request(format!("unable to parse requirement: {error}")))?,
+        };
+        let fields = match fields {
+            "" => FieldSelector::everything(),
+            text => FieldSelector::parse(text, resource).map_err(Status::bad_request)?,
+        };
+        let namespace = if resource.namespaced { namespace.to_owned() } else { String::new() };
+        Ok(Self { namespace, labels, fields })
+    }
+
+    pub fn matches(&self, object: &Object) -> bool {
+        self.matches_meta(object.meta())
+    }
+
+    pub fn matches_meta(&self, meta: &Meta) -> bool {
+        (self.namespace.is_empty() || *meta.namespace == *self.namespace)
+            && (self.fields.is_everything() || self.fields.matches(meta))
+            && (self.labels.is_everything() || self.labels.matches(&*meta.labels))
+    }
+
+    /// Whether the selectors take every object.
+    pub fn is_everything(&self) -> bool {
+        self.labels.is_everything() && self.fields.is_everything()
+    }
+
+    /// What keys of the chosen objects begin with.
+    pub fn prefix(&self) -> String {
+        if self.namespace.is_empty() { String::new() } else { format!("{}/", self.namespace) }
+    }
+}
+
+impl ListOptions {
+    pub fn parse(call: &Call, resource: &Resource) -> Result<Self, Status> {
+        let query = &call.query;
+        let watch = call.info.verb == "watch";
+        let matching = query.get("resourceVersionMatch");
+        let given = query.get("resourceVersion");
+        let send_initial_events = query.optional_flag("sendInitialEvents");
+        let continue_token = query.get("continue").map(str::to_owned);
+        let mut causes = Causes::new();
+        if let Some(matching) = matching {
+            let known: &[&str] = if watch { &["NotOlderThan"] } else { &["Exact", "NotOlderThan", ""] };
+            if !watch && given.is_none() {
+                causes.forbidden(
+                    "resourceVersionMatch",
+                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
+                );
+            }
+            if watch && send_initial_events.is_none() {
+                causes.forbidden(
+                    "resourceVersionMatch",
+                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                );
+            }
+            if continue_token.is_some() {
+                causes.forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided");
+            }
+            if !known.contains(&matching) {
+                causes.not_supported("resourceVersionMatch", matching, known);
+            }
+            if matching == "Exact" && given == Some("0") && !watch {
+                causes.forbidden(
+                    "resourceVersionMatch",
+                    "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+                );
+            }
+        }
+        if watch && send_initial_events.is_some() && matching != Some("NotOlderThan") {
+            causes.forbidden(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            );
+        }
+        if !watch && send_initial_events.is_some() {
+            causes.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
+        }
+        causes.into_result(("meta.k8s.io", "ListOptions"), "")?;
+        let limit = query.number("limit")?.unwrap_or(0).max(0) as usize;
+        let revision = match given {
+            None => None,
+            Some(text) => Some(text.parse::<u64>().map_err(|_| {
+                let mut causes = Causes::new();
+                causes.invalid("resourceVersion", text, format!("strconv.ParseUint: parsing {text:?}: invalid syntax"));
+                Status::invalid(("", "resourceVersion"), "", &causes)
+            })?),
+        };
+        let age = match (revision, matching) {
+            (None, _) => Age::Latest,
+            (Some(0), _) => Age::Any,
+            (Some(revision), Some("Exact")) => Age::Exact(revision),
+            // The first page of a limited list has always been exact.
+            (Some(revision), None) if limit > 0 && !watch => Age::Exact(revision),
+            (Some(revision), _) => Age::NotOlderThan(revision),
+        };
+        Ok(Self {
+            chosen: Chosen::parse(call, resource)?,
+            age,
+            limit,
+            continue_token,
+            send_initial_events,
+            bookmarks: query.flag("allowWatchBookmarks"),
+            timeout: query
+                .number("timeoutSeconds")?
+                .filter(|&seconds| seconds > 0)
+                .map(|seconds| Duration::from_secs(seconds as u64)),
+        })
+    }
+}

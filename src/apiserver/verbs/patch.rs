@@ -1,0 +1,110 @@
+//! PATCH in its four types: three change the current object by a document, apply merges an intent.
+//!
+//! Upstream: k8s.io/apiserver pkg/endpoints/handlers/patch.go.
+
+use coracle_api::patch::{json, merge, strategic};
+use coracle_api::schema::Schema;
+use coracle_api::{Resource, Status};
+use http::{Request, Response, header};
+use serde_json::Value;
+
+use super::create::writer;
+use super::update::respond;
+use crate::body::Body;
+use crate::call::{Call, read_body};
+use crate::registry::write::Edit;
+use crate::server::ApiServer;
+use crate::{convert, failure};
+
+const TYPES: [&str; 5] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+    "application/apply-patch+cbor",
+];
+
+pub async fn patch(
+    server: &ApiServer,
+    call: &mut Call,
+    resource: &Resource,
+    request: Request<Body>,
+) -> Result<Response<Body>, Status> {
+    part(server, call, resource, "", request).await
+}
+
+/// PATCH of the object itself (`""`) or of its `status` or another part with the object's own type.
+pub async fn part(
+    server: &ApiServer,
+    call: &mut Call,
+    resource: &Resource,
+    subresource: &str,
+    mut request: Request<Body>,
+) -> Result<Response<Body>, Status> {
+    let dry_run = call.dry_run(resource)?;
+    let body = read_body(&mut request).await?;
+    let change = Document::parse(call, &body)?;
+    let namespace = if resource.namespaced { call.info.namespace.clone() } else { String::new() };
+    let name = call.info.name.clone();
+    let create = change.is_apply() && subresource.is_empty();
+    let edit = Edit { namespace: &namespace, name: &name, subresource, create, whole: false };
+    let mut writer = writer(server, call, dry_run);
+    let updated = writer
+        .update(resource, &edit, &mut |old| {
+            let old = old.cloned().unwrap_or_else(|| serde_json::json!({ "metadata": { "name": name } }));
+            let mut tree = convert::serve(resource, old);
+            change.apply(&mut tree, resource)?;
+            Ok(convert::store(resource, tree))
+        })
+        .await;
+    call.warnings.append(&mut writer.warnings);
+    respond(call, resource, &updated?)
+}
+
+/// A patch, decoded once and applied as often as other writes come first.
+pub enum Document {
+    Json(Value),
+    Merge(Value),
+    Strategic(Value),
+    Apply(Value),
+}
+
+impl Document {
+    pub fn parse(call: &Call, body: &[u8]) -> Result<Self, Status> {
+        let content_type = call.header(header::CONTENT_TYPE);
+        let media_type = content_type.split(';').next().unwrap_or_default().trim();
+        let json = || -> Result<Value, Status> {
+            serde_json::from_slice(body).map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))
+        };
+        match media_type {
+            "application/json-patch+json" => json().map(Document::Json),
+            "application/merge-patch+json" => json().map(Document::Merge),
+            "application/strategic-merge-patch+json" => json().map(Document::Strategic),
+            "application/apply-patch+yaml" => {
+                let text = std::str::from_utf8(body).map_err(|error| Status::bad_request(error.to_string()))?;
+                let tree = serde_yaml::from_str(text)
+                    .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
+                Ok(Document::Apply(tree))
+            }
+            _ => Err(Status::unsupported_media_type(&TYPES)),
+        }
+    }
+
+    pub fn is_apply(&self) -> bool {
+        matches!(self, Document::Apply(_))
+    }
+
+    /// Changes `tree` of type `resource`'s.
+    pub fn apply(&self, tree: &mut Value, resource: &Resource) -> Result<(), Status> {
+        match self {
+            Document::Json(patch) => json::apply(tree, patch.clone()),
+            Document::Merge(patch) => merge::apply(tree, patch.clone()),
+            Document::Strategic(patch) => {
+                let ty = resource.ty(Schema::builtin()).ok_or_else(failure::no_schema)?;
+                strategic::apply(tree, patch.clone(), ty)
+            }
+            // Until server-side apply lands.
+            Document::Apply(patch) => merge::apply(tree, patch.clone()),
+        }
+    }
+}

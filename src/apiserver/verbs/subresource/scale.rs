@@ -1,0 +1,108 @@
+//! `scale`: the number of replicas of a workload as autoscaling/v1 Scale.
+//!
+//! Upstream: kubernetes pkg/registry/apps/deployment/storage ScaleREST.
+
+use coracle_api::selector::LabelSelector;
+use coracle_api::{Causes, Resource, Status};
+use http::{Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::body::Body;
+use crate::call::{Call, read_body};
+use crate::registry::write::Edit;
+use crate::registry::{metadata, tree};
+use crate::server::ApiServer;
+use crate::verbs::answer;
+use crate::verbs::create::writer;
+use crate::verbs::patch::Document;
+use crate::{decode, failure};
+
+pub async fn answer(
+    server: &ApiServer,
+    call: &mut Call,
+    resource: &Resource,
+    mut request: Request<Body>,
+) -> Result<Response<Body>, Status> {
+    let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
+    if call.method == Method::GET {
+        let object = server.inner.registry.find(resource, &namespace, &name)?;
+        return answer::document(call, &scale(&tree(&object)?), StatusCode::OK);
+    }
+    let dry_run = call.dry_run(resource)?;
+    let body = read_body(&mut request).await?;
+    enum Change {
+        Put(Value),
+        Patch(Document),
+    }
+    let change = match call.method {
+        Method::PUT => Change::Put(decode::object(call, &body, "autoscaling", "v1", "Scale")?),
+        Method::PATCH => Change::Patch(Document::parse(call, &body)?),
+        _ => return Err(failure::method_not_allowed()),
+    };
+    let schema = Resource::find("autoscaling", "v1", "horizontalpodautoscalers").ok_or_else(failure::no_schema)?;
+    let whole = matches!(change, Change::Put(_));
+    let edit = Edit { namespace: &namespace, name: &name, subresource: "scale", create: false, whole: false };
+    let mut writer = writer(server, call, dry_run);
+    let updated = writer
+        .update(resource, &edit, &mut |old| {
+            let Some(old) = old else { return Err(Status::not_found(resource, &name)) };
+            let wanted = match &change {
+                Change::Put(scale) => scale.clone(),
+                Change::Patch(document) => {
+                    let mut current = scale(old);
+                    document.apply(&mut current, &schema)?;
+                    current
+                }
+            };
+            let revision = metadata::text(&wanted, "resourceVersion");
+            if !revision.is_empty() && revision != metadata::text(old, "resourceVersion") {
+                return Err(Status::modified(resource, &name));
+            }
+            let uid = metadata::text(&wanted, "uid");
+            if whole && !uid.is_empty() && uid != metadata::text(old, "uid") {
+                return Err(Status::modified(resource, &name));
+            }
+            let replicas = wanted["spec"]["replicas"].as_i64().unwrap_or(0);
+            if replicas < 0 {
+                let mut causes = Causes::new();
+                causes.invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+                return Err(Status::invalid(("autoscaling", "Scale"), &name, &causes));
+            }
+            let mut new = old.clone();
+            new["spec"]["replicas"] = json!(replicas);
+            Ok(new)
+        })
+        .await?;
+    answer::document(call, &scale(&tree(updated.object())?), StatusCode::OK)
+}
+
+/// The Scale of a workload.
+fn scale(workload: &Value) -> Value {
+    let mut metadata = json!({});
+    for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = workload["metadata"].get(name) {
+            metadata[name] = value.clone();
+        }
+    }
+    let mut spec = json!({});
+    if let Some(replicas) = workload["spec"]["replicas"].as_i64().filter(|&replicas| replicas != 0) {
+        spec["replicas"] = json!(replicas);
+    }
+    let mut status = json!({ "replicas": workload["status"]["replicas"].as_i64().unwrap_or(0) });
+    let selector = &workload["spec"]["selector"];
+    // ReplicationControllers select by plain labels.
+    let text = match selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some() {
+        true => LabelSelector::from_object(Some(selector)).map(|selector| selector.to_string()).unwrap_or_default(),
+        false => {
+            let pairs = selector.as_object().into_iter().flatten();
+            pairs
+                .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+                .collect::<Vec<_>>()
+                .join(",")
+        }
+    };
+    if !text.is_empty() {
+        status["selector"] = json!(text);
+    }
+    json!({ "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status })
+}
