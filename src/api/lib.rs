@@ -5,6 +5,8 @@
 //! read trees only through `node::Node`, never by string index; every error a client may see is a `Status`.
 
 pub mod causes;
+pub mod codec;
+pub mod defaults;
 pub mod field_set;
 pub mod int_or_string;
 pub mod managed_fields;

@@ -114,6 +114,11 @@ impl Quantity {
         self.mantissa as f64 * 10f64.powi(self.exponent)
     }
 
+    /// No digits below thousandths, which the API does not keep in resource lists.
+    pub fn rounded_up_to_milli(self) -> Self {
+        self.rounded_up_to(-3)
+    }
+
     fn scaled(&self, exponent: i32) -> i64 {
         let rounded = self.rounded_up_to(exponent);
         let factor = power_of_ten(rounded.exponent - exponent);

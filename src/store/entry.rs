@@ -34,8 +34,16 @@ pub trait Entry: Clone + Send + Sync + 'static {
     /// The entry of a frame read from disk at start; an error says what is wrong with it.
     fn load(key: &Key, frame: Frame, revision: u64) -> Result<Self, String>;
 
+    /// The revision it was made with.
+    fn revision(&self) -> u64;
+
     /// Bytes that the entry holds, for the budgets of watch history.
     fn size(&self) -> usize;
+
+    /// A value by which many watchers select (a pod's node), so that a change wakes only theirs; see `Scope::Index`.
+    fn index(&self) -> Option<&str> {
+        None
+    }
 }
 
 impl Frame {

@@ -5,8 +5,24 @@
 //! numbers every change; readers see immutable snapshots and never wait for the writer; get, list and watch never
 //! touch the disk (volatile partitions apart).
 
+pub mod datastore;
 pub mod entry;
+pub mod memory;
+pub mod ring;
+pub mod snapshot;
+pub mod sqlite;
+pub mod store;
+#[cfg(test)]
+mod tests;
 pub mod txn;
+mod volatile;
+pub mod watch;
+mod writer;
 
+pub use datastore::{Datastore, OpenError};
 pub use entry::{Entry, Frame, Key};
+pub use snapshot::{ReadError, Snapshot};
+pub use sqlite::Sqlite;
+pub use store::{Options, Store};
 pub use txn::{Committed, Expect, Op, Txn, TxnError, Write};
+pub use watch::{Change, Expired, Scope, Watch};

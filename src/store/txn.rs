@@ -51,6 +51,8 @@ pub enum TxnError {
     Conflict { op: usize, key: Key, revision: Option<u64> },
     #[error("the store is full: {0}")]
     Full(String),
+    #[error("not written: {0}")]
+    NotWritten(String),
     #[error("the store is closed")]
     Closed,
     /// The commit may or may not have reached the disk; the store ends itself, so that a restart decides.

@@ -1,0 +1,348 @@
+//! ONE suite of behaviour for every backend.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::datastore::{Batch, CommitError, Datastore, Loaded, OpenError};
+use crate::memory::Memory;
+use crate::*;
+
+/// An entry that is its text.
+#[derive(Clone, Debug, PartialEq)]
+struct Text {
+    text: String,
+    revision: u64,
+}
+
+impl Entry for Text {
+    type Draft = ();
+
+    fn commit(_: &Key, frame: &Frame, (): (), revision: u64) -> Self {
+        Self { text: String::from_utf8_lossy(&frame.bytes).into_owned(), revision }
+    }
+
+    fn load(_: &Key, frame: Frame, revision: u64) -> Result<Self, String> {
+        Ok(Self { text: String::from_utf8(frame.bytes.to_vec()).map_err(|error| error.to_string())?, revision })
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn size(&self) -> usize {
+        self.text.len()
+    }
+
+    fn index(&self) -> Option<&str> {
+        self.text.strip_prefix("on ")
+    }
+}
+
+fn key(partition: &str, name: &str) -> Key {
+    Key { partition: partition.into(), name: name.into() }
+}
+
+fn put(partition: &str, name: &str, text: &str, expect: Expect) -> Op<Text> {
+    let frame = Frame { bytes: Bytes::from(text.to_owned()), splice: 0, writer: 1 };
+    Op { key: key(partition, name), expect, write: Write::Put { frame, draft: (), renewal: false } }
+}
+
+fn delete(partition: &str, name: &str) -> Op<Text> {
+    Op { key: key(partition, name), expect: Expect::Anything, write: Write::Delete }
+}
+
+/// A place where a datastore is opened again and again.
+struct Place {
+    directory: tempfile::TempDir,
+    memory: Option<Memory>,
+}
+
+impl Place {
+    fn all() -> Vec<Place> {
+        let directory = || tempfile::tempdir().unwrap();
+        vec![
+            Place { directory: directory(), memory: Some(Memory::new()) },
+            Place { directory: directory(), memory: None },
+        ]
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn backend(&self) -> Box<dyn Datastore> {
+        match &self.memory {
+            Some(memory) => Box::new(memory.clone()),
+            None => Box::new(Sqlite::open(&self.path("state.db")).unwrap()),
+        }
+    }
+
+    fn open(&self) -> Store<Text> {
+        self.open_with(self.backend(), Duration::from_secs(3600))
+    }
+
+    fn open_with(&self, backend: Box<dyn Datastore>, lifetime: Duration) -> Store<Text> {
+        let options = Options { volatile: vec!["events".into()], volatile_path: self.path("volatile.db"), lifetime };
+        Store::open(backend, options).unwrap()
+    }
+}
+
+async fn texts(store: &Store<Text>, partition: &str) -> Vec<String> {
+    let snapshot = store.snapshot(&partition.into()).await.unwrap();
+    snapshot.range("", "").map(|(name, entry)| format!("{name}={}", entry.text)).collect()
+}
+
+async fn one(store: &Store<Text>, op: Op<Text>) -> Result<u64, TxnError> {
+    store.commit(Txn { ops: vec![op] }).await.map(|committed| committed.revision)
+}
+
+#[tokio::test]
+async fn expectations_hold_or_nothing_happens() {
+    for place in Place::all() {
+        let store = place.open();
+        let first = one(&store, put("pods", "a/x", "1", Expect::Absent)).await.unwrap();
+        assert!(matches!(
+            one(&store, put("pods", "a/x", "2", Expect::Absent)).await,
+            Err(TxnError::Conflict { op: 0, revision: Some(at), .. }) if at == first
+        ));
+        assert!(one(&store, put("pods", "a/x", "2", Expect::Revision(first + 9))).await.is_err());
+        let ops = vec![put("pods", "a/y", "3", Expect::Absent), put("pods", "a/x", "4", Expect::Absent)];
+        assert!(matches!(store.commit(Txn { ops }).await, Err(TxnError::Conflict { op: 1, .. })));
+        assert_eq!(texts(&store, "pods").await, ["a/x=1"]);
+        let second = one(&store, put("pods", "a/x", "2", Expect::Revision(first))).await.unwrap();
+        assert!(second > first);
+        one(&store, delete("pods", "a/x")).await.unwrap();
+        assert!(texts(&store, "pods").await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_crash_and_no_revision_comes_twice() {
+    for place in Place::all() {
+        let mut highest = 0;
+        for round in 0..3 {
+            let store = place.open();
+            assert!(store.revision() >= highest, "round {round}");
+            assert_eq!(texts(&store, "pods").await.len(), round);
+            highest = one(&store, put("pods", &format!("a/{round}"), "x", Expect::Absent)).await.unwrap();
+            // Not closed: the writer's thread ends with its channel, but a crash would leave the same file. The clean mark
+            // is what this round must not have.
+            let crash = Crash(place.backend_shared());
+            drop(store);
+            crash.forget_clean_close();
+        }
+    }
+}
+
+/// Takes back the clean mark that dropping a store leaves, as if the process had died.
+struct Crash(Option<PathBuf>);
+
+impl Place {
+    fn backend_shared(&self) -> Option<PathBuf> {
+        self.memory.is_none().then(|| self.path("state.db"))
+    }
+}
+
+impl Crash {
+    fn forget_clean_close(self) {
+        let Some(path) = self.0 else { return };
+        // The writer's thread holds the file's lock until it ended.
+        let connection = rusqlite::Connection::open(path).unwrap();
+        connection.busy_timeout(Duration::from_secs(10)).unwrap();
+        connection.execute_batch("UPDATE revision SET closed_at = NULL").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn watchers_see_every_change_once_and_in_order() {
+    for place in Place::all() {
+        let store = place.open();
+        let start = store.revision();
+        let mut all = store.watch(&"pods".into(), Scope::All, start).unwrap();
+        let mut of_b = store.watch(&"pods".into(), Scope::Namespace("b".into()), start).unwrap();
+        let mut on_n = store.watch(&"pods".into(), Scope::Index("n".into()), start).unwrap();
+        for number in 0..20 {
+            one(&store, put("pods", &format!("a/{number}"), "x", Expect::Absent)).await.unwrap();
+        }
+        one(&store, put("pods", "b/1", "on n", Expect::Absent)).await.unwrap();
+        one(&store, put("pods", "b/1", "on m", Expect::Present)).await.unwrap();
+        let mut seen = Vec::new();
+        while seen.len() < 22 {
+            seen.extend(all.next().await.unwrap().unwrap());
+        }
+        assert!(seen.windows(2).all(|pair| pair[0].revision < pair[1].revision));
+        let mut few = Vec::new();
+        while few.len() < 2 {
+            few.extend(of_b.next().await.unwrap().unwrap());
+        }
+        assert!(few.iter().all(|change| &*change.key.name == "b/1"));
+        let mut moved = Vec::new();
+        while moved.len() < 2 {
+            moved.extend(on_n.next().await.unwrap().unwrap());
+        }
+        assert_eq!(moved[1].entry.as_ref().map(|entry| entry.text.as_str()), Some("on m"), "the move away is seen");
+        let resumed =
+            store.watch(&"pods".into(), Scope::All, seen[20].revision).unwrap().next().await.unwrap().unwrap();
+        assert_eq!(resumed.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn old_snapshots_are_rebuilt_and_lost_history_is_said() {
+    for place in Place::all() {
+        let store = place.open();
+        let first = one(&store, put("pods", "a/x", "1", Expect::Absent)).await.unwrap();
+        one(&store, put("pods", "a/x", "2", Expect::Present)).await.unwrap();
+        one(&store, put("pods", "a/y", "3", Expect::Absent)).await.unwrap();
+        let old = store.snapshot_at(&"pods".into(), first).await.unwrap();
+        assert_eq!(old.range("", "").map(|(_, entry)| entry.text.as_str()).collect::<Vec<_>>(), ["1"]);
+        assert!(matches!(store.snapshot_at(&"pods".into(), store.revision() + 1).await, Err(ReadError::Future { .. })));
+        for number in 0..300 {
+            one(&store, put("pods", "a/z", &"x".repeat(10_000 + number), Expect::Anything)).await.unwrap();
+        }
+        assert!(matches!(store.snapshot_at(&"pods".into(), first).await, Err(ReadError::Expired(_))));
+        assert!(store.watch(&"pods".into(), Scope::All, first).is_err());
+        assert!(store.watch(&"leases".into(), Scope::All, first).is_ok(), "a busy kind cannot push out a quiet one");
+    }
+}
+
+#[tokio::test]
+async fn quiet_watchers_resume_after_a_restart() {
+    for place in Place::all() {
+        let store = place.open();
+        let quiet = one(&store, put("pods", "a/x", "1", Expect::Absent)).await.unwrap();
+        one(&store, put("nodes", "n", "1", Expect::Absent)).await.unwrap();
+        one(&store, delete("nodes", "n")).await.unwrap();
+        store.close().await;
+        drop(store);
+        let store = place.open();
+        assert!(store.watch(&"pods".into(), Scope::All, quiet).is_ok());
+        assert!(store.watch(&"nodes".into(), Scope::All, quiet).is_err(), "the deletion would be missed");
+        assert!(store.watch(&"events".into(), Scope::All, quiet).is_err(), "volatile history ends with each start");
+    }
+}
+
+#[tokio::test]
+async fn renewals_stay_in_memory_until_the_end() {
+    for place in Place::all() {
+        let store = place.open();
+        one(&store, put("leases", "a/l", "1", Expect::Absent)).await.unwrap();
+        let mut renewal = put("leases", "a/l", "2", Expect::Present);
+        if let Write::Put { renewal, .. } = &mut renewal.write {
+            *renewal = true;
+        }
+        one(&store, renewal).await.unwrap();
+        assert_eq!(texts(&store, "leases").await, ["a/l=2"]);
+        store.close().await;
+        drop(store);
+        assert_eq!(texts(&place.open(), "leases").await, ["a/l=2"], "a clean end writes it");
+    }
+}
+
+#[tokio::test]
+async fn volatile_entries_are_read_from_disk_and_expire() {
+    for place in Place::all() {
+        let store = place.open_with(place.backend(), Duration::from_millis(300));
+        let mut watch = store.watch(&"events".into(), Scope::All, store.revision()).unwrap();
+        let first = one(&store, put("events", "a/e", "1", Expect::Absent)).await.unwrap();
+        assert!(one(&store, put("events", "a/e", "2", Expect::Absent)).await.is_err());
+        one(&store, put("events", "a/e", "2", Expect::Revision(first))).await.unwrap();
+        assert_eq!(texts(&store, "events").await, ["a/e=2"]);
+        assert_eq!(store.get(&key("events", "a/e")).await.unwrap().unwrap().text, "2");
+        let mut seen = Vec::new();
+        while seen.len() < 3 {
+            seen.extend(watch.next().await.unwrap().unwrap());
+        }
+        assert!(seen[2].entry.is_none() && seen[2].previous.as_ref().is_some_and(|entry| entry.text == "2"));
+        assert!(texts(&store, "events").await.is_empty());
+    }
+}
+
+/// Fails the nth commit in the way it is told to.
+struct Faulty {
+    inner: Box<dyn Datastore>,
+    left: u32,
+    error: fn(String) -> CommitError,
+}
+
+impl Datastore for Faulty {
+    fn load(&mut self) -> Result<Loaded, OpenError> {
+        self.inner.load()
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        self.left -= 1;
+        if self.left == 0 { Err((self.error)("injected".to_owned())) } else { self.inner.commit(batch) }
+    }
+
+    fn reserve(&mut self, ceiling: u64) -> Result<(), CommitError> {
+        self.inner.reserve(ceiling)
+    }
+
+    fn close(&mut self, revision: u64) -> Result<(), CommitError> {
+        self.inner.close(revision)
+    }
+}
+
+#[tokio::test]
+async fn a_failed_commit_leaves_nothing_and_an_unknown_one_ends_the_store() {
+    for place in Place::all() {
+        let faulty = Faulty { inner: place.backend(), left: 2, error: CommitError::Full };
+        let store = place.open_with(Box::new(faulty), Duration::from_secs(1));
+        one(&store, put("pods", "a/x", "1", Expect::Absent)).await.unwrap();
+        assert!(matches!(one(&store, put("pods", "a/y", "2", Expect::Absent)).await, Err(TxnError::Full(_))));
+        assert_eq!(texts(&store, "pods").await, ["a/x=1"]);
+    }
+    for place in Place::all() {
+        let faulty = Faulty { inner: place.backend(), left: 1, error: CommitError::Unknown };
+        let store = place.open_with(Box::new(faulty), Duration::from_secs(1));
+        let mut watch = store.watch(&"pods".into(), Scope::All, 0).unwrap();
+        assert!(matches!(one(&store, put("pods", "a/x", "1", Expect::Absent)).await, Err(TxnError::Unknown(_))));
+        assert!(store.failed().await.contains("injected"));
+        assert!(matches!(one(&store, put("pods", "a/x", "1", Expect::Absent)).await, Err(TxnError::Closed)));
+        assert!(watch.next().await.unwrap().is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_committers_count_without_losing_one() {
+    for place in Place::all() {
+        let store = place.open();
+        one(&store, put("pods", "a/n", "0", Expect::Absent)).await.unwrap();
+        let tasks: Vec<_> = (0..8)
+            .map(|_| {
+                let store = store.clone();
+                coracle_base::task::spawn("committer", async move {
+                    let mut done = 0;
+                    while done < 25 {
+                        let entry = store.get(&key("pods", "a/n")).await.unwrap().unwrap();
+                        let next = (entry.text.parse::<u32>().unwrap() + 1).to_string();
+                        done += u32::from(
+                            one(&store, put("pods", "a/n", &next, Expect::Revision(entry.revision))).await.is_ok(),
+                        );
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(texts(&store, "pods").await, ["a/n=200"]);
+    }
+}
+
+#[test]
+fn what_cannot_be_opened_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let held = Sqlite::open(&path).unwrap();
+    assert!(matches!(Sqlite::open(&path), Err(OpenError::Locked { .. })));
+    drop(held);
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    assert!(matches!(Sqlite::open(&path), Err(OpenError::Version { found: 99, .. })));
+    std::fs::write(directory.path().join("noise.db"), vec![7_u8; 8192]).unwrap();
+    assert!(matches!(Sqlite::open(&directory.path().join("noise.db")), Err(OpenError::Damaged { .. })));
+    assert!(matches!(Sqlite::open(&directory.path().join("no/such/file")), Err(OpenError::ReadOnly { .. })));
+}
