@@ -138,7 +138,7 @@ pub fn remove(object: &Object) -> Op<Stored> {
 pub fn store_failure(resource: &Resource, error: &TxnError) -> Status {
     match error {
         TxnError::Conflict { key, .. } => Status::modified(resource, key.name.rsplit('/').next().unwrap_or_default()),
-        TxnError::Full(_) => Status::service_unavailable(error.to_string()),
+        TxnError::Full(_) | TxnError::NotWritten(_) => Status::service_unavailable(error.to_string()),
         TxnError::Closed => Status::service_unavailable("the server is shutting down"),
         TxnError::Unknown(_) => Status::internal(error),
     }

@@ -37,6 +37,10 @@ impl Entry for Stored {
         Ok(Stored(Object::new(resource.clone(), revision, json, cut(&resource, &tree))))
     }
 
+    fn revision(&self) -> u64 {
+        self.0.revision()
+    }
+
     fn size(&self) -> usize {
         self.0.json().len() + 256
     }
