@@ -26,7 +26,7 @@ impl DirectoryWatch {
             | AddWatchFlags::IN_DELETE
             | AddWatchFlags::IN_CREATE;
         inotify.add_watch(directory, changes)?;
-        Ok(Self { inotify: AsyncFd::try_new(inotify.into())? })
+        Ok(Self { inotify: AsyncFd::register(inotify.into())? })
     }
 
     /// Completes after files were written, moved or removed, once they have settled. Cancel-safe.

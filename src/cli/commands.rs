@@ -24,6 +24,12 @@ const COMMANDS: &[Command] = &[
         help: "run a server, with a node unless --disable-agent",
         run: server::run,
     },
+    Command {
+        name: "kubectl",
+        usage: "kubectl get|apply|delete|wait|logs ...",
+        help: "everyday verbs built in; the rest by a kubectl on PATH",
+        run: crate::kubectl::run,
+    },
     Command { name: "version", usage: "version", help: "show versions", run: version::run },
 ];
 

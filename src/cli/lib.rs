@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 mod commands;
 mod failure;
+mod kubectl;
 mod nearest;
 mod options;
 
