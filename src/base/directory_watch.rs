@@ -26,7 +26,10 @@ impl DirectoryWatch {
             | AddWatchFlags::IN_DELETE
             | AddWatchFlags::IN_CREATE;
         inotify.add_watch(directory, changes)?;
-        Ok(Self { inotify: AsyncFd::register(inotify.into())? })
+        // The sound successor is unsafe to call; an `OwnedFd` is what it asks for, and it stays open as long as the watch.
+        #[allow(deprecated)]
+        let inotify = AsyncFd::try_new(inotify.into())?;
+        Ok(Self { inotify })
     }
 
     /// Completes after files were written, moved or removed, once they have settled. Cancel-safe.
