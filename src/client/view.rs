@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{Bound, Deref};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use coracle_api::Object;
 use tokio::sync::watch;
@@ -150,6 +151,13 @@ impl<T: Project> View<T> {
         self.store.progress.borrow().revision
     }
 
+    /// Waits until `holds` says true of the view, asking after every change; false when `limit` passed first. So a
+    /// reconcile makes sure that the next one sees what it wrote.
+    pub async fn wait(&self, limit: Duration, holds: impl Fn(&Self) -> bool + Send) -> bool {
+        let mut progress = self.store.progress.subscribe();
+        tokio::time::timeout(limit, progress.wait_for(|_| holds(self))).await.is_ok()
+    }
+
     /// Completes once the view has seen `revision`. Only for revisions of objects that the view's selection holds.
     pub async fn reached(&self, revision: u64) {
         let mut progress = self.store.progress.subscribe();
@@ -206,15 +214,13 @@ impl<T: Project> Sink for Store<T> {
         for change in &changes {
             handlers.iter().for_each(|handler| handler(change));
         }
-        self.progress.send_if_modified(|progress| {
-            let before = (progress.revision, progress.synced);
+        self.progress.send_modify(|progress| {
             progress.synced |= matches!(event, ObjectEvent::Synced(_));
             progress.revision = progress.revision.max(match event {
                 ObjectEvent::Restarted => 0,
                 ObjectEvent::Applied(object) | ObjectEvent::Deleted(object) => object.revision(),
                 ObjectEvent::Synced(revision) => *revision,
             });
-            before != (progress.revision, progress.synced)
         });
     }
 }
