@@ -9,6 +9,7 @@ pub mod events;
 pub mod key;
 pub mod path;
 pub mod remote;
+pub mod rest;
 pub mod source;
 pub mod transport;
 pub mod view;

@@ -1,0 +1,47 @@
+//! The catalog rows that controllers watch.
+
+use coracle_api::Resource;
+
+fn row(group: &str, version: &str, plural: &str) -> Resource {
+    Resource::find(group, version, plural).expect("the catalog holds every built-in resource")
+}
+
+pub fn pods() -> Resource {
+    row("", "v1", "pods")
+}
+
+pub fn nodes() -> Resource {
+    row("", "v1", "nodes")
+}
+
+pub fn services() -> Resource {
+    row("", "v1", "services")
+}
+
+pub fn namespaces() -> Resource {
+    row("", "v1", "namespaces")
+}
+
+pub fn service_accounts() -> Resource {
+    row("", "v1", "serviceaccounts")
+}
+
+pub fn config_maps() -> Resource {
+    row("", "v1", "configmaps")
+}
+
+pub fn leases() -> Resource {
+    row("coordination.k8s.io", "v1", "leases")
+}
+
+pub fn deployments() -> Resource {
+    row("apps", "v1", "deployments")
+}
+
+pub fn replica_sets() -> Resource {
+    row("apps", "v1", "replicasets")
+}
+
+pub fn endpoint_slices() -> Resource {
+    row("discovery.k8s.io", "v1", "endpointslices")
+}
