@@ -10,11 +10,13 @@ mod core;
 mod draft;
 mod groups;
 mod pod;
+mod table;
 
 use serde_json::Value;
 
 use crate::resource::Resource;
 use draft::Draft;
+pub use table::apply_table_defaults;
 
 type Rule = fn(&mut Draft<'_>);
 

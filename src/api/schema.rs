@@ -8,8 +8,8 @@ use std::borrow::Cow;
 pub mod compile;
 
 use compile::{
-    ATOMIC_TYPE, DEPRECATED, FIELD_SIZE, HEADER_SIZE, NONE, OMIT_EMPTY, OMIT_ZERO, POINTER, REQUIRED, TYPE_SIZE,
-    WIRE_SIZE, WRAPPED,
+    ATOMIC_TYPE, DEPRECATED, FIELD_SIZE, HAS_DEFAULTS, HEADER_SIZE, NONE, OMIT_EMPTY, OMIT_ZERO, POINTER, REQUIRED,
+    TYPE_SIZE, WIRE_SIZE, WRAPPED,
 };
 
 /// A compiled table: the built-in one, or one made from a CRD's schema.
@@ -274,6 +274,11 @@ impl<'s> Type<'s> {
     /// `Atomic` where the type says so (x-kubernetes-map-type), else `Granular`; for lists ask the field.
     pub fn merge(self) -> Merge {
         if (self.word(1) >> 8) as u8 & ATOMIC_TYPE != 0 { Merge::Atomic } else { Merge::Granular }
+    }
+
+    /// Whether a field with a default is anywhere below.
+    pub fn has_defaults(self) -> bool {
+        (self.word(1) >> 8) as u8 & HAS_DEFAULTS != 0
     }
 
     /// A named list that protobuf wraps in a message with the one field `items`.

@@ -49,6 +49,8 @@ pub const DEPRECATED: u8 = 2;
 
 pub const ATOMIC_TYPE: u8 = 1;
 pub const WRAPPED: u8 = 2;
+/// A field with a default is somewhere below.
+pub const HAS_DEFAULTS: u8 = 4;
 
 /// Merge codes of a field, 0 being "as the type says".
 pub const MERGE_NAMES: [&str; 5] = ["", "granular", "atomic", "set", "map"];
@@ -101,8 +103,14 @@ pub fn hash(name: &[u8]) -> u32 {
 
 /// Compiles definitions; an unknown reference is an error that names it.
 pub fn compile(definitions: &[TypeDefinition]) -> Result<Vec<u8>, String> {
-    let mut compiler =
-        Compiler { definitions, ids: HashMap::new(), types: Vec::new(), strings: HashMap::new(), bytes: Vec::new() };
+    let mut compiler = Compiler {
+        has_defaults: Vec::new(),
+        definitions,
+        ids: HashMap::new(),
+        types: Vec::new(),
+        strings: HashMap::new(),
+        bytes: Vec::new(),
+    };
     for (index, definition) in definitions.iter().enumerate() {
         if compiler.ids.insert(definition.name.clone(), index as u32).is_some() {
             return Err(format!("type {} is defined twice", definition.name));
@@ -117,6 +125,8 @@ pub fn compile(definitions: &[TypeDefinition]) -> Result<Vec<u8>, String> {
 }
 
 struct Compiler<'d> {
+    /// By type id, see `HAS_DEFAULTS`.
+    has_defaults: Vec<bool>,
     definitions: &'d [TypeDefinition],
     ids: HashMap<String, u32>,
     types: Vec<Entry>,
@@ -145,6 +155,7 @@ impl Compiler<'_> {
             }
             next += 1;
         }
+        self.find_defaults();
         self.bytes = vec![0; HEADER_SIZE + self.types.len() * TYPE_SIZE];
         for id in 0..self.types.len() {
             self.write_type(id)?;
@@ -164,6 +175,31 @@ impl Compiler<'_> {
             self.put(word * 4, value);
         }
         Ok(self.bytes)
+    }
+
+    /// Marks the types from which a default can be reached.
+    fn find_defaults(&mut self) {
+        self.has_defaults = vec![false; self.types.len()];
+        loop {
+            let mut changed = false;
+            for id in 0..self.types.len() {
+                if !self.has_defaults[id] && self.reaches_default(id) {
+                    self.has_defaults[id] = true;
+                    changed = true;
+                }
+            }
+            if !changed {
+                return;
+            }
+        }
+    }
+
+    fn reaches_default(&self, id: usize) -> bool {
+        let known = |reference: &str| self.ids.get(reference).is_some_and(|id| self.has_defaults[*id as usize]);
+        let reference = self.resolve(&self.types[id].reference);
+        let element = reference.strip_prefix("[]").or_else(|| reference.strip_prefix("map:"));
+        let fields = self.types[id].definition.map_or(&[][..], |index| &self.definitions[index].fields);
+        element.is_some_and(known) || fields.iter().any(|field| !field.default.is_empty() || known(&field.reference))
     }
 
     /// Type ids in the order of a key, leaving out those without one.
@@ -252,6 +288,7 @@ impl Compiler<'_> {
         let mut words = [0_u32; TYPE_SIZE / 4];
         words[0] = name;
         words[1] = kind as u32;
+        words[1] |= if self.has_defaults[id] { u32::from(HAS_DEFAULTS) << 8 } else { 0 };
         words[2] = element;
         if let Some(index) = self.types[id].definition {
             let definition = &self.definitions[index];
