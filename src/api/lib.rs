@@ -13,6 +13,7 @@ pub mod managed_fields;
 pub mod names;
 pub mod node;
 pub mod object;
+pub mod openapi;
 pub mod patch;
 pub mod quantity;
 pub mod quoting;

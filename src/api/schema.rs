@@ -161,6 +161,11 @@ impl<'s> Type<'s> {
         word(self.bytes, HEADER_SIZE + self.id as usize * TYPE_SIZE + index * 4)
     }
 
+    /// The type's place in its schema, below the number of all its types.
+    pub fn id(self) -> u32 {
+        self.id
+    }
+
     /// `io.k8s.api.core.v1.Pod`, `""` for anonymous lists, maps and scalars.
     pub fn name(self) -> &'s str {
         string(self.bytes, self.word(0))
