@@ -24,10 +24,14 @@ pub enum Operation {
     Delete,
 }
 
-/// Who writes.
+/// Who writes, and as which manager of fields.
 #[derive(Clone)]
 pub struct Facts {
     pub user: Arc<User>,
+    /// As in `fieldManager`.
+    pub manager: String,
+    /// Group and version of the request: `apps/v1`.
+    pub api_version: String,
 }
 
 /// What admission is asked about.

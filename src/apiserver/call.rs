@@ -44,17 +44,6 @@ impl Call {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// The manager of the fields that this request sets: `fieldManager`, else the client's program name.
-    /// Upstream: k8s.io/apiserver pkg/endpoints/handlers/create.go managerOrUserAgent.
-    pub fn manager(&self) -> String {
-        if let Some(manager) = self.query.get("fieldManager") {
-            return manager.to_owned();
-        }
-        let agent = self.header(header::USER_AGENT);
-        let program = agent.split('/').next().unwrap_or_default();
-        program.chars().filter(|character| !character.is_control()).take(128).collect()
-    }
-
     /// Whether nothing shall be stored; 422 for another value than `All`.
     pub fn dry_run(&self, resource: &Resource) -> Result<bool, Status> {
         let mut values = self.query.all("dryRun").peekable();

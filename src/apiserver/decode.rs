@@ -1,59 +1,137 @@
-//! From a request's body to the tree that rules work on.
+//! From a request's body to the normal, defaulted tree that rules work on.
+//!
+//! Upstream: k8s.io/apiserver pkg/endpoints/handlers/{create,rest}.go.
 
 use bytes::Bytes;
-use coracle_api::{Resource, Status};
+use coracle_api::codec::{self, Decoded, TypeMeta};
+use coracle_api::object::Encoding;
+use coracle_api::schema::{Schema, Type};
+use coracle_api::{Resource, Status, defaults};
 use http::header;
 use serde_json::Value;
 
 use crate::call::Call;
+use crate::failure;
 use crate::negotiate::MEDIA_TYPES;
 
-/// Decodes a body that holds an object of `resource`'s kind (or of another kind that a subresource takes).
-pub fn object(call: &mut Call, body: &Bytes, group: &str, version: &str, kind: &str) -> Result<Value, Status> {
-    let tree = tree(call, body)?;
-    check_kind(&tree, group, version, kind)?;
-    Ok(tree)
+/// A kind as a path expects it.
+pub struct Expected<'a> {
+    pub group: &'a str,
+    pub version: &'a str,
+    pub kind: &'a str,
 }
 
+impl Expected<'_> {
+    fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+}
+
+impl<'a> From<&'a Resource> for Expected<'a> {
+    fn from(resource: &'a Resource) -> Self {
+        Self { group: &resource.group, version: &resource.version, kind: &resource.kind }
+    }
+}
+
+/// Decodes and defaults a body that holds an object of `resource`'s kind.
 pub fn resource(call: &mut Call, body: &Bytes, resource: &Resource) -> Result<Value, Status> {
-    object(call, body, &resource.group, &resource.version, &resource.kind)
-}
-
-/// Any JSON or YAML document, by Content-Type.
-pub fn tree(call: &Call, body: &Bytes) -> Result<Value, Status> {
-    let content_type = call.header(header::CONTENT_TYPE);
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    let tree: Value = match media_type {
-        "" | "application/json" | "*/*" => serde_json::from_slice(body)
-            .map_err(|error| Status::bad_request(format!("error decoding JSON: {error}")))?,
-        "application/yaml" => {
-            let text = std::str::from_utf8(body).map_err(|error| Status::bad_request(error.to_string()))?;
-            serde_yaml::from_str(text).map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?
-        }
-        _ => return Err(Status::unsupported_media_type(&MEDIA_TYPES)),
-    };
-    if !tree.is_object() {
-        return Err(Status::bad_request("the body is no object"));
-    }
+    let mut tree = object(call, body, &Expected::from(resource))?;
+    defaults::apply(resource, &mut tree);
     Ok(tree)
 }
 
-fn check_kind(tree: &Value, group: &str, version: &str, kind: &str) -> Result<(), Status> {
-    let (own_kind, own_version) = (&tree["kind"], &tree["apiVersion"]);
-    let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    // Both may be left out: then the path says what it is.
-    let fits = |value: &Value, wanted: &str| value.is_null() || *value == "" || *value == *wanted;
-    if fits(own_kind, kind) && fits(own_version, &api_version) {
-        return Ok(());
+/// Decodes a body that holds an object of the kind.
+pub fn object(call: &mut Call, body: &Bytes, expected: &Expected<'_>) -> Result<Value, Status> {
+    let encoding = encoding(call)?;
+    let kind = expected.kind;
+    let meta = codec::type_meta(encoding, body).map_err(|error| {
+        let start: String = String::from_utf8_lossy(body).chars().take(30).collect();
+        Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {error} ({start})"))
+    })?;
+    check_kind(&meta, expected)?;
+    let schema = Schema::builtin();
+    let ty = schema.of_kind(expected.group, expected.version, kind).ok_or_else(failure::no_schema)?;
+    let decoded = codec::decode(ty, encoding, body).map_err(|error| unreadable(expected, &error))?;
+    let mut tree = strict(call, decoded)?;
+    tree["kind"] = kind.into();
+    tree["apiVersion"] = expected.api_version().into();
+    Ok(tree)
+}
+
+/// DeleteOptions, which clients send under any group version, or none.
+pub fn delete_options(call: &Call, body: &Bytes) -> Result<Value, Status> {
+    let encoding = encoding(call)?;
+    let unreadable = |error: codec::DecodeError| Status::bad_request(error.to_string());
+    let meta = codec::type_meta(encoding, body).map_err(unreadable)?;
+    if !matches!(meta.kind.as_str(), "" | "DeleteOptions") {
+        return Err(Status::bad_request(format!("decoded object cannot be converted to DeleteOptions: {}", meta.kind)));
     }
-    let own_kind = own_kind.as_str().unwrap_or_default();
-    let own_version = own_version.as_str().unwrap_or_default();
-    if own_kind != kind {
+    let ty = Schema::builtin().find("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
+    Ok(codec::decode(ty.ok_or_else(failure::no_schema)?, encoding, body).map_err(unreadable)?.value)
+}
+
+/// Makes a tree normal again that a patch was applied to, and defaults it.
+pub fn normalise(call: &mut Call, tree: &Value, resource: &Resource) -> Result<Value, Status> {
+    let ty = type_of(resource)?;
+    let decoded = codec::normalise(ty, tree).map_err(|error| unreadable(&Expected::from(resource), &error))?;
+    let mut tree = strict(call, decoded)?;
+    defaults::apply(resource, &mut tree);
+    Ok(tree)
+}
+
+pub fn type_of(resource: &Resource) -> Result<Type<'static>, Status> {
+    resource.ty(Schema::builtin()).ok_or_else(failure::no_schema)
+}
+
+/// The encoding of the body, by Content-Type.
+pub fn encoding(call: &Call) -> Result<Encoding, Status> {
+    let content_type = call.header(header::CONTENT_TYPE);
+    match content_type.split(';').next().unwrap_or_default().trim() {
+        "" | "application/json" | "*/*" => Ok(Encoding::Json),
+        "application/yaml" => Ok(Encoding::Yaml),
+        "application/vnd.kubernetes.protobuf" => Ok(Encoding::Protobuf),
+        _ => Err(Status::unsupported_media_type(&MEDIA_TYPES)),
+    }
+}
+
+fn unreadable(expected: &Expected<'_>, error: &codec::DecodeError) -> Status {
+    let Expected { version, kind, .. } = expected;
+    Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {error}"))
+}
+
+/// What `fieldValidation` makes of breaches of strictness: nothing, warnings (the default), or a 400.
+fn strict(call: &mut Call, decoded: Decoded) -> Result<Value, Status> {
+    if !decoded.strict.is_empty() {
+        match call.query.get("fieldValidation") {
+            Some("Ignore") => {}
+            Some("Strict") => {
+                return Err(Status::bad_request(format!("strict decoding error: {}", decoded.strict.join(", "))));
+            }
+            _ => decoded.strict.into_iter().for_each(|text| call.warn(text)),
+        }
+    }
+    Ok(decoded.value)
+}
+
+/// Type facts may be left out: then the path says what it is.
+fn check_kind(meta: &TypeMeta, expected: &Expected<'_>) -> Result<(), Status> {
+    let api_version = expected.api_version();
+    if !meta.kind.is_empty() && meta.kind != expected.kind {
+        let (_, version) = meta.group_version();
+        let why = match codec::type_of(Schema::builtin(), meta) {
+            Some(_) => format!("converting ({version}.{}) to ({}): unknown conversion", meta.kind, expected.kind),
+            None => format!("no kind {:?} is registered for version {:?}", meta.kind, meta.api_version),
+        };
         return Err(Status::bad_request(format!(
-            "{own_kind} in version {own_version:?} cannot be handled as a {kind}: no kind {own_kind:?} is registered for this path"
+            "{} in version {version:?} cannot be handled as a {}: {why}",
+            meta.kind, expected.kind
         )));
     }
-    Err(Status::bad_request(format!(
-        "the API version in the data ({own_version}) does not match the expected API version ({api_version})"
-    )))
+    if !meta.api_version.is_empty() && meta.api_version != api_version {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({}) does not match the expected API version ({api_version})",
+            meta.api_version
+        )));
+    }
+    Ok(())
 }

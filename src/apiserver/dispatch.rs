@@ -38,9 +38,9 @@ pub async fn dispatch(server: &ApiServer, call: &mut Call, request: Request<Body
         return Err(failure::method_not_allowed());
     }
     match call.info.verb {
-        "get" => verbs::get::get(server, call, &resource),
-        "list" => verbs::list::list(server, call, &resource),
-        "watch" => verbs::watch::watch(server, call, &resource),
+        "get" => verbs::get::get(server, call, &resource).await,
+        "list" => verbs::list::list(server, call, &resource).await,
+        "watch" => verbs::watch::watch(server, call, &resource).await,
         "create" => verbs::create::create(server, call, &resource, request).await,
         "update" => verbs::update::update(server, call, &resource, request).await,
         "patch" => verbs::patch::patch(server, call, &resource, request).await,

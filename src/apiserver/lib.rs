@@ -32,7 +32,6 @@ pub mod registry;
 pub mod request_info;
 mod request_metrics;
 pub mod server;
-pub mod standin;
 mod table;
 pub mod verbs;
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use coracle_api::{Object, Resource, Status};
 use coracle_client::{ObjectEvent, ObjectSource, Selection};
+use coracle_store::Watch;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use http::{Request, Response};
@@ -20,7 +21,6 @@ use crate::body::{Body, BoxError};
 use crate::peer::Peer;
 use crate::registry::{Stored, entry};
 use crate::server::ApiServer;
-use crate::standin::Cursor;
 use crate::verbs::list;
 use crate::verbs::options::Chosen;
 use crate::verbs::watch::judge;
@@ -94,7 +94,7 @@ enum State {
     Begin,
     /// Refused: tried again after a while.
     Refused,
-    Following(Chosen, Cursor<Stored>),
+    Following(Chosen, Watch<Stored>),
 }
 
 type Events = Vec<Result<ObjectEvent, Status>>;
@@ -103,7 +103,12 @@ impl Reader {
     async fn step(&self, state: State) -> (Events, State) {
         match state {
             State::Following(chosen, mut cursor) => {
-                let (changes, _) = cursor.next().await;
+                let changes = match cursor.next().await {
+                    Ok(Some(changes)) => changes,
+                    Ok(None) => return (vec![Err(Status::service_unavailable("the store is closed"))], State::Refused),
+                    // It was too slow: everything is listed again.
+                    Err(_) => return self.begin().await,
+                };
                 let events = changes.iter().filter_map(|change| judge(&chosen, change)).map(|(_, object, at)| {
                     Ok(match at {
                         Some(revision) => ObjectEvent::Deleted(at_revision(object, revision)),
@@ -114,21 +119,21 @@ impl Reader {
             }
             State::Refused => {
                 tokio::time::sleep(RETRY).await;
-                self.begin()
+                self.begin().await
             }
-            State::Begin => self.begin(),
+            State::Begin => self.begin().await,
         }
     }
 
-    fn begin(&self) -> (Events, State) {
-        match self.list() {
+    async fn begin(&self) -> (Events, State) {
+        match self.list().await {
             Ok((events, chosen, cursor)) => (events, State::Following(chosen, cursor)),
             Err(status) => (vec![Err(status)], State::Refused),
         }
     }
 
     /// The list as events, and the cursor behind it.
-    fn list(&self) -> Result<(Events, Chosen, Cursor<Stored>), Status> {
+    async fn list(&self) -> Result<(Events, Chosen, Watch<Stored>), Status> {
         let Selection { namespace, labels, fields } = &self.selection;
         let namespace = namespace.as_deref().unwrap_or_default();
         for verb in ["list", "watch"] {
@@ -144,10 +149,10 @@ impl Reader {
         }
         let chosen = Chosen::new(&self.resource, namespace, labels, fields)?;
         let registry = self.server.registry();
-        // Watching begins before the list, at a revision that the list has: what comes twice is the same object.
-        let revision = registry.snapshot(&self.resource).revision();
-        let cursor = registry.watch(&self.resource, revision)?;
-        let objects = list::all(registry, &self.resource, &chosen);
+        let snapshot = registry.snapshot(&self.resource).await?;
+        let revision = snapshot.revision();
+        let cursor = registry.watch(&self.resource, chosen.scope(), revision)?;
+        let objects = list::chosen(&snapshot, &chosen);
         let mut events: Events = Vec::with_capacity(objects.len() + 2);
         events.push(Ok(ObjectEvent::Restarted));
         events.extend(objects.into_iter().map(|object| Ok(ObjectEvent::Applied(object))));

@@ -2,21 +2,21 @@
 //!
 //! Reads are snapshots in memory; writes go through `write`, where the order of every create, update and delete is.
 
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::{Object, Resource, Status};
-use coracle_store::{Committed, Expect, Op, Txn, TxnError, Write};
+use coracle_store::{Committed, Expect, Op, ReadError, Scope, Snapshot, Store, Txn, TxnError, Watch, Write};
+use futures::FutureExt;
 use serde_json::Value;
 
 use crate::authn::Lookup;
 use crate::failure;
-use crate::standin::{Cursor, Snapshot, Store};
 
 pub mod entry;
 pub mod metadata;
 pub mod networks;
+pub mod ownership;
 pub mod partition;
 pub mod strategy;
 pub mod write;
@@ -24,19 +24,28 @@ pub mod write;
 pub use entry::Stored;
 pub use networks::{Network, Networks};
 
-fn expired(revision: u64) -> Status {
-    Status::expired(format!("too old resource version: {revision}"))
+/// 410 for a revision whose history is gone.
+pub fn too_old(revision: u64, floor: u64) -> Status {
+    Status::expired(format!("too old resource version: {revision} ({floor})"))
+}
+
+fn read_failure(error: &ReadError) -> Status {
+    match error {
+        ReadError::Future { asked, current } => failure::too_large_revision(*asked, *current),
+        ReadError::Expired(expired) => Status::expired(expired.to_string()),
+        other => Status::internal(other),
+    }
 }
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
-    store: Arc<Store<Stored>>,
+    store: Store<Stored>,
     networks: Arc<Networks>,
 }
 
 impl Registry {
-    pub fn new(store: Arc<Store<Stored>>, networks: Networks) -> Self {
+    pub fn new(store: Store<Stored>, networks: Networks) -> Self {
         Self { store, networks: Arc::new(networks) }
     }
 
@@ -49,55 +58,54 @@ impl Registry {
     }
 
     /// The current form; `namespace` is `""` for cluster-scoped resources.
-    pub fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Object> {
+    pub async fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Option<Object>, Status> {
         let key = partition::key(resource, namespace, name);
-        self.store.get(&key).map(|stored| stored.0)
+        let found = self.store.get(&key).await.map_err(|error| read_failure(&error))?;
+        Ok(found.map(|stored| stored.0))
     }
 
     /// The current form, or the 404 that clients expect.
-    pub fn find(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Object, Status> {
-        self.get(resource, namespace, name).ok_or_else(|| Status::not_found(resource, name))
+    pub async fn find(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Object, Status> {
+        self.get(resource, namespace, name).await?.ok_or_else(|| Status::not_found(resource, name))
     }
 
-    /// All objects, in one namespace where `namespace` is not empty.
+    /// The current form of an object that is resident: of any resource but events.
+    pub fn resident(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Object> {
+        self.get(resource, namespace, name).now_or_never().and_then(Result::ok).flatten()
+    }
+
+    /// All objects of a resident resource, in one namespace where `namespace` is not empty.
     pub fn all(&self, resource: &Resource, namespace: &str) -> Vec<Object> {
-        let snapshot = self.snapshot(resource);
+        let Some(Ok(snapshot)) = self.snapshot(resource).now_or_never() else { return Vec::new() };
         let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
-        let objects = snapshot.range(Bound::Included(prefix.as_str()));
-        objects.take_while(|(name, _)| name.starts_with(&prefix)).map(|(_, stored)| stored.0.clone()).collect()
+        snapshot.range(&prefix, "").map(|(_, stored)| stored.0.clone()).collect()
     }
 
     /// All objects of a resource at one revision.
-    pub fn snapshot(&self, resource: &Resource) -> Snapshot<Stored> {
-        self.store.snapshot(&partition::of(resource))
+    pub async fn snapshot(&self, resource: &Resource) -> Result<Snapshot<Stored>, Status> {
+        self.store.snapshot(&partition::of(resource)).await.map_err(|error| read_failure(&error))
     }
 
     /// All objects as they were at `revision`: 410 when that is not known any more, 504 when it is not known yet.
-    pub fn snapshot_at(&self, resource: &Resource, revision: u64) -> Result<Snapshot<Stored>, Status> {
-        let current = self.snapshot(resource);
-        match revision.cmp(&current.revision()) {
-            std::cmp::Ordering::Greater => return Err(failure::too_large_revision(revision, current.revision())),
-            std::cmp::Ordering::Equal => return Ok(current),
-            std::cmp::Ordering::Less => {}
-        }
-        let snapshot = self.store.snapshot_at(&partition::of(resource), revision);
-        snapshot.map_err(|_| expired(revision))
+    pub async fn snapshot_at(&self, resource: &Resource, revision: u64) -> Result<Snapshot<Stored>, Status> {
+        self.store.snapshot_at(&partition::of(resource), revision).await.map_err(|error| read_failure(&error))
     }
 
-    /// Changes after `revision`; 410 when not all of them are known any more.
-    pub fn watch(&self, resource: &Resource, after: u64) -> Result<Cursor<Stored>, Status> {
-        self.store.watch(&partition::of(resource), after).map_err(|_| expired(after))
+    /// Changes of `scope` after `revision`; 410 when not all of them are known any more.
+    pub fn watch(&self, resource: &Resource, scope: Scope, after: u64) -> Result<Watch<Stored>, Status> {
+        self.store.watch(&partition::of(resource), scope, after).map_err(|expired| too_old(after, expired.floor))
     }
 
     /// Waits until an object is there.
     pub async fn appears(&self, resource: &Resource, namespace: &str, name: &str, limit: Duration) -> Option<Object> {
         let wait = async {
-            let mut cursor = self.watch(resource, self.snapshot(resource).revision()).ok()?;
+            let scope = Scope::Name((*partition::key(resource, namespace, name).name).into());
+            let mut watch = self.watch(resource, scope, self.store.revision()).ok()?;
             loop {
-                if let Some(object) = self.get(resource, namespace, name) {
+                if let Some(object) = self.resident(resource, namespace, name) {
                     return Some(object);
                 }
-                cursor.next().await;
+                watch.next().await.ok()??;
             }
         };
         tokio::time::timeout(limit, wait).await.ok().flatten()
@@ -110,7 +118,7 @@ impl Registry {
 
 impl Lookup for Registry {
     fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Object> {
-        Registry::get(self, resource, namespace, name)
+        self.resident(resource, namespace, name)
     }
 
     fn list(&self, resource: &Resource, namespace: &str) -> Vec<Object> {

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use coracle_api::Status;
 use coracle_base::shutdown::Shutdown;
+use coracle_store::Store;
 
 use crate::admission::Admission;
 use crate::authn::{Authenticator, Lookup, TokenIssuer, User};
@@ -14,7 +15,6 @@ use crate::flight::Flight;
 use crate::health::Health;
 use crate::registry::{Networks, Registry, Stored};
 use crate::request_metrics::RequestMetrics;
-use crate::standin::Store;
 
 /// Cheap to clone; every clone is the same server.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ pub struct ApiServer {
 
 /// What is decided before the server starts.
 pub struct Options {
-    pub store: Arc<Store<Stored>>,
+    pub store: Store<Stored>,
     /// Signs and verifies service account tokens.
     pub issuer: TokenIssuer,
     /// Where Service addresses and node ports come from.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use coracle_base::crypto::SigningKey;
+use coracle_store::memory::Memory;
+use coracle_store::{Options as StoreOptions, Store};
 use http::{Request, Response, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use crate::authn::{MASTERS, TokenIssuer, User};
-use crate::standin::Store;
 use crate::{ApiServer, Body, Networks, Options, Peer};
 
 mod lists;
@@ -32,8 +33,9 @@ struct Answer {
 
 impl Fixture {
     async fn new() -> Self {
+        let store = Store::open(Box::new(Memory::new()), StoreOptions::default()).unwrap();
         let issuer = TokenIssuer::new(SigningKey::generate(), "https://kubernetes.default.svc.cluster.local");
-        let server = ApiServer::new(Options { store: Store::memory(), issuer, networks: Networks::default() });
+        let server = ApiServer::new(Options { store, issuer, networks: Networks::default() });
         let peer = Peer::component(Arc::new(User::new("admin", &[MASTERS])));
         let fixture = Self { server, peer };
         for name in ["default", "kube-system"] {

@@ -21,7 +21,7 @@ pub fn check_create(registry: &Registry, request: &Request<'_>, new: &Value) -> 
         return Ok(());
     }
     let name = metadata::text(new, "namespace");
-    let namespace = registry.find(&NAMESPACES, "", name)?;
+    let namespace = registry.resident(&NAMESPACES, "", name).ok_or_else(|| Status::not_found(&*NAMESPACES, name))?;
     let phase = NAMESPACES.selectable.iter().position(|(label, _)| label == "status.phase");
     if phase.is_none_or(|index| *namespace.meta().fields[index] != *"Terminating") {
         return Ok(());

@@ -64,7 +64,7 @@ fn class_of(registry: &Registry, request: &Request<'_>, pod: &Value) -> Result<O
             classes.filter(|class| class["globalDefault"] == true).min_by_key(|class| class["value"].as_i64())
         }
         name => {
-            let Some(object) = registry.get(&CLASSES, "", name) else {
+            let Some(object) = registry.resident(&CLASSES, "", name) else {
                 let why = format!("no PriorityClass with name {name} was found");
                 return Err(Status::forbidden(request.resource, metadata::text(pod, "name"), why));
             };

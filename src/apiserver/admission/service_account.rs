@@ -34,7 +34,7 @@ pub async fn mutate(registry: &Registry, request: &Request<'_>, pod: &mut Value)
     }
     let namespace = metadata::text(pod, "namespace").to_owned();
     let account = pod["spec"]["serviceAccountName"].as_str().unwrap_or_default().to_owned();
-    let found = match registry.get(&ACCOUNTS, &namespace, &account) {
+    let found = match registry.resident(&ACCOUNTS, &namespace, &account) {
         None if account == "default" => registry.appears(&ACCOUNTS, &namespace, &account, DEFAULT_ACCOUNT_WAIT).await,
         found => found,
     };

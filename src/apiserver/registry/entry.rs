@@ -44,6 +44,19 @@ impl Entry for Stored {
     fn size(&self) -> usize {
         self.0.json().len() + 256
     }
+
+    /// The node of a pod: every agent watches its own pods only.
+    fn index(&self) -> Option<&str> {
+        let resource = self.0.resource();
+        let is_pod = resource.plural == "pods" && resource.group.is_empty();
+        is_pod.then(|| field_of(&self.0, "spec.nodeName")).flatten().filter(|node| !node.is_empty())
+    }
+}
+
+/// An indexed field of an object.
+pub fn field_of<'a>(object: &'a Object, label: &str) -> Option<&'a str> {
+    let index = object.resource().selectable.iter().position(|(own, _)| own == label)?;
+    object.meta().fields.get(index).map(|value| &**value)
 }
 
 /// The frame of `tree`, whose `metadata.resourceVersion` is left out.

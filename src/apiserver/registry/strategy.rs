@@ -2,7 +2,8 @@
 //!
 //! Upstream: the strategy.go files of kubernetes pkg/registry.
 
-use coracle_api::{Object, Resource, Status};
+use coracle_api::schema::Schema;
+use coracle_api::{Object, Resource, Status, codec};
 use coracle_store::Op;
 use serde_json::{Map, Value, json};
 
@@ -130,12 +131,18 @@ impl Strategy {
 pub fn prepare_create(resource: &Resource, tree: &mut Value) {
     let strategy = Strategy::of(resource);
     if Strategy::has_status(resource) && !strategy.status_on_create && tree.get("status").is_some() {
-        tree["status"] = Value::Object(Map::new());
+        tree["status"] = zero_status(resource);
     }
     if strategy.generation {
         metadata::of(tree).insert("generation".to_owned(), json!(1));
     }
     (strategy.prepare_create)(tree);
+}
+
+/// The status that Go's zero value shows.
+fn zero_status(resource: &Resource) -> Value {
+    let field = resource.ty(Schema::builtin()).and_then(|ty| ty.field("status"));
+    field.map_or_else(|| Value::Object(Map::new()), |field| codec::zero(field.ty()))
 }
 
 /// Keeps of an update what the subresource may change, and counts the generation.

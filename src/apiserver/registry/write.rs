@@ -7,7 +7,7 @@ use coracle_store::{Expect, TxnError};
 use serde_json::Value;
 
 use super::strategy::{self, Strategy};
-use super::{Registry, entry, metadata, partition, put, remove, store_failure, tree};
+use super::{Registry, entry, metadata, ownership, partition, put, remove, store_failure, tree};
 use crate::admission::{self, Admission, Operation};
 
 pub mod delete;
@@ -23,6 +23,8 @@ pub struct Writer<'a> {
     pub facts: admission::Facts,
     /// Everything is done but the commit.
     pub dry_run: bool,
+    /// Server-side apply: the change has recorded its manager itself.
+    pub applies: bool,
     /// For the client beside the answer.
     pub warnings: Vec<String>,
 }
@@ -70,12 +72,15 @@ impl Writer<'_> {
             metadata::of(&mut new).insert("name".to_owned(), metadata::generate_name(&base).into());
         }
         self.admit(Operation::Create, resource, "", &mut new, None).await?;
+        if !self.applies {
+            ownership::track(resource, "", None, &mut new, &self.facts);
+        }
         strategy::prepare_create(resource, &mut new);
         require_name(resource, &new)?;
         self.check(Operation::Create, resource, "", &new, None)?;
         for attempt in 0..ATTEMPTS {
             let name = metadata::text(&new, "name").to_owned();
-            if self.registry.get(resource, namespace, &name).is_none() {
+            if self.registry.get(resource, namespace, &name).await?.is_none() {
                 let mut ops = (Strategy::of(resource).beside)(self.registry, None, Some(&mut new))?;
                 if self.dry_run {
                     return Ok(preview(resource, &new));
@@ -111,7 +116,7 @@ impl Writer<'_> {
         change: &mut Change<'_>,
     ) -> Result<Updated, Status> {
         for _ in 0..ATTEMPTS {
-            let Some(current) = self.registry.get(resource, edit.namespace, edit.name) else {
+            let Some(current) = self.registry.get(resource, edit.namespace, edit.name).await? else {
                 if !edit.create {
                     return Err(Status::not_found(resource, edit.name));
                 }
@@ -131,6 +136,9 @@ impl Writer<'_> {
             check_name(edit, &new)?;
             metadata::carry(resource, &mut new, &old)?;
             self.admit(Operation::Update, resource, edit.subresource, &mut new, Some(&old)).await?;
+            if !self.applies {
+                ownership::track(resource, edit.subresource, Some(&old), &mut new, &self.facts);
+            }
             strategy::prepare_update(resource, &mut new, &old, edit.subresource);
             metadata::check_finalizers(resource, &new, &old)?;
             (Strategy::of(resource).check_update)(resource, &new, &old)?;

@@ -1,7 +1,8 @@
 //! POST to a collection.
 
+use coracle_api::managed_fields::manager_name;
 use coracle_api::{Resource, Status};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header};
 
 use super::answer;
 use crate::admission::Facts;
@@ -37,13 +38,24 @@ pub async fn create(
     answer::object(call, resource, &created?, StatusCode::CREATED)
 }
 
+/// Who writes, for admission and the record of managers.
+pub fn facts(call: &Call) -> Facts {
+    let info = &call.info;
+    let api_version =
+        if info.group.is_empty() { info.version.clone() } else { format!("{}/{}", info.group, info.version) };
+    let agent = call.header(header::USER_AGENT);
+    let manager = manager_name(call.query.get("fieldManager").unwrap_or_default(), agent);
+    Facts { user: call.user.clone(), manager, api_version }
+}
+
 /// A writer for what `call` wants.
 pub fn writer<'a>(server: &'a ApiServer, call: &Call, dry_run: bool) -> Writer<'a> {
     Writer {
         registry: &server.inner.registry,
         admission: &server.inner.admission,
-        facts: Facts { user: call.user.clone() },
+        facts: facts(call),
         dry_run,
+        applies: false,
         warnings: Vec::new(),
     }
 }

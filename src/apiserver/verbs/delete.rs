@@ -38,11 +38,7 @@ pub async fn delete(
 /// DeleteOptions of the body, or of the query when there is no body.
 pub fn options(call: &Call, body: &Bytes) -> Result<DeleteOptions, Status> {
     if !body.is_empty() {
-        let tree = decode::tree(call, body)?;
-        let kind = tree["kind"].as_str().unwrap_or("DeleteOptions");
-        if kind != "DeleteOptions" {
-            return Err(Status::bad_request(format!("decoded object cannot be converted to DeleteOptions: {kind}")));
-        }
+        let tree = decode::delete_options(call, body)?;
         return DeleteOptions::deserialize(&tree).map_err(|error| Status::bad_request(error.to_string()));
     }
     let query = &call.query;

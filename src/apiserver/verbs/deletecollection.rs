@@ -23,7 +23,7 @@ pub async fn delete_collection(
     let options = options(call, &body)?;
     options.validate()?;
     let dry_run = call.dry_run(resource)? || !options.dry_run.is_empty();
-    let (items, meta) = list::page(&server.inner.registry, resource, &chosen)?;
+    let (items, meta) = list::page(&server.inner.registry, resource, &chosen).await?;
     let mut deleted = Vec::with_capacity(items.len());
     for object in items {
         let (namespace, name) = (object.meta().namespace.to_string(), object.meta().name.to_string());

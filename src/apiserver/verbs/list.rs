@@ -1,8 +1,7 @@
 //! GET of a collection: a snapshot in memory, exact at its revision over all pages.
 
-use std::ops::Bound;
-
 use coracle_api::{Object, Resource, Status};
+use coracle_store::Snapshot;
 use http::Response;
 
 use super::answer::{self, ListMeta};
@@ -11,19 +10,19 @@ use super::options::{Age, Chosen, ListOptions};
 use crate::body::Body;
 use crate::call::Call;
 use crate::failure;
-use crate::registry::Registry;
+use crate::registry::{Registry, Stored};
 use crate::server::ApiServer;
 
 const EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.";
 
-pub fn list(server: &ApiServer, call: &Call, resource: &Resource) -> Result<Response<Body>, Status> {
+pub async fn list(server: &ApiServer, call: &Call, resource: &Resource) -> Result<Response<Body>, Status> {
     let options = ListOptions::parse(call, resource)?;
-    let (items, meta) = page(&server.inner.registry, resource, &options)?;
+    let (items, meta) = page(&server.inner.registry, resource, &options).await?;
     answer::list(call, resource, items, &meta)
 }
 
 /// One page of chosen objects.
-pub fn page(
+pub async fn page(
     registry: &Registry,
     resource: &Resource,
     options: &ListOptions,
@@ -31,25 +30,22 @@ pub fn page(
     let continuation = options.continue_token.as_deref().map(Continuation::decode).transpose()?;
     let snapshot = match (&continuation, options.age) {
         (Some(continuation), _) => {
-            registry.snapshot_at(resource, continuation.revision).map_err(|_| Status::expired(EXPIRED))?
+            registry.snapshot_at(resource, continuation.revision).await.map_err(|_| Status::expired(EXPIRED))?
         }
-        (None, Age::Exact(revision)) => registry.snapshot_at(resource, revision)?,
+        (None, Age::Exact(revision)) => registry.snapshot_at(resource, revision).await?,
         (None, Age::NotOlderThan(revision)) => {
-            let snapshot = registry.snapshot(resource);
+            let snapshot = registry.snapshot(resource).await?;
             if snapshot.revision() < revision {
                 return Err(failure::too_large_revision(revision, snapshot.revision()));
             }
             snapshot
         }
-        (None, Age::Latest | Age::Any) => registry.snapshot(resource),
+        (None, Age::Latest | Age::Any) => registry.snapshot(resource).await?,
     };
     let chosen = &options.chosen;
     let prefix = chosen.prefix();
-    let start = match &continuation {
-        Some(continuation) => Bound::Excluded(continuation.after.as_str()),
-        None => Bound::Included(prefix.as_str()),
-    };
-    let mut rest = snapshot.range(start).take_while(|(name, _)| name.starts_with(prefix.as_str()));
+    let after = continuation.as_ref().map_or("", |continuation| continuation.after.as_str());
+    let mut rest = snapshot.range(&prefix, after);
     let mut items = Vec::new();
     let mut meta = ListMeta { revision: snapshot.revision(), ..ListMeta::default() };
     let mut last = None;
@@ -72,11 +68,9 @@ pub fn page(
     Ok((items, meta))
 }
 
-/// All chosen objects, now.
-pub fn all(registry: &Registry, resource: &Resource, chosen: &Chosen) -> Vec<Object> {
+/// The chosen objects of a snapshot.
+pub fn chosen(snapshot: &Snapshot<Stored>, chosen: &Chosen) -> Vec<Object> {
     let prefix = chosen.prefix();
-    let snapshot = registry.snapshot(resource);
-    let objects =
-        snapshot.range(Bound::Included(prefix.as_str())).take_while(|(name, _)| name.starts_with(prefix.as_str()));
-    objects.map(|(_, stored)| &stored.0).filter(|object| chosen.matches(object)).cloned().collect()
+    let objects = snapshot.range(&prefix, "").map(|(_, stored)| &stored.0);
+    objects.filter(|object| chosen.matches(object)).cloned().collect()
 }

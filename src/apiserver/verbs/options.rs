@@ -8,6 +8,8 @@ use coracle_api::object::Meta;
 use coracle_api::selector::{FieldSelector, LabelSelector};
 use coracle_api::{Causes, Object, Resource, Status};
 
+use coracle_store::Scope;
+
 use crate::call::Call;
 
 /// Which objects of a resource a request is about.
@@ -15,6 +17,7 @@ use crate::call::Call;
 pub struct Chosen {
     /// `""` for all namespaces.
     pub namespace: String,
+    pub namespaced: bool,
     pub labels: LabelSelector,
     pub fields: FieldSelector,
 }
@@ -60,7 +63,7 @@ impl Chosen {
             text => FieldSelector::parse(text, resource).map_err(Status::bad_request)?,
         };
         let namespace = if resource.namespaced { namespace.to_owned() } else { String::new() };
-        Ok(Self { namespace, labels, fields })
+        Ok(Self { namespace, namespaced: resource.namespaced, labels, fields })
     }
 
     pub fn matches(&self, object: &Object) -> bool {
@@ -76,6 +79,18 @@ impl Chosen {
     /// Whether the selectors take every object.
     pub fn is_everything(&self) -> bool {
         self.labels.is_everything() && self.fields.is_everything()
+    }
+
+    /// Which changes can concern it: the narrowest that the store knows.
+    pub fn scope(&self) -> Scope {
+        let name = self.fields.exact("metadata.name");
+        match (name, self.fields.exact("spec.nodeName")) {
+            (Some(name), _) if !self.namespaced => Scope::Name(name.into()),
+            (Some(name), _) if !self.namespace.is_empty() => Scope::Name(format!("{}/{name}", self.namespace).into()),
+            (_, Some(node)) if !node.is_empty() => Scope::Index(node.into()),
+            _ if self.namespace.is_empty() => Scope::All,
+            _ => Scope::Namespace(self.namespace.as_str().into()),
+        }
     }
 
     /// What keys of the chosen objects begin with.

@@ -4,17 +4,18 @@
 
 use coracle_api::patch::{json, merge, strategic};
 use coracle_api::schema::Schema;
-use coracle_api::{Resource, Status};
+use coracle_api::{Causes, Resource, Status};
 use http::{Request, Response, header};
 use serde_json::Value;
 
-use super::create::writer;
+use super::create::{facts, writer};
 use super::update::respond;
 use crate::body::Body;
 use crate::call::{Call, read_body};
+use crate::registry::ownership;
 use crate::registry::write::Edit;
 use crate::server::ApiServer;
-use crate::{convert, failure};
+use crate::{convert, decode, failure};
 
 const TYPES: [&str; 5] = [
     "application/json-patch+json",
@@ -48,17 +49,45 @@ pub async fn part(
     let name = call.info.name.clone();
     let create = change.is_apply() && subresource.is_empty();
     let edit = Edit { namespace: &namespace, name: &name, subresource, create, whole: false };
+    let facts = facts(call);
+    let force = apply_options(call, &change)?;
     let mut writer = writer(server, call, dry_run);
+    writer.applies = change.is_apply();
     let updated = writer
         .update(resource, &edit, &mut |old| {
-            let old = old.cloned().unwrap_or_else(|| serde_json::json!({ "metadata": { "name": name } }));
-            let mut tree = convert::serve(resource, old);
-            change.apply(&mut tree, resource)?;
+            let tree = match &change {
+                Document::Apply(applied) => {
+                    let live = old.map(|old| convert::serve(resource, old.clone()));
+                    ownership::apply(resource, subresource, live.as_ref(), applied, &facts, force)?
+                }
+                document => {
+                    let Some(old) = old else { return Err(Status::not_found(resource, &name)) };
+                    let mut tree = convert::serve(resource, old.clone());
+                    document.apply(&mut tree, resource)?;
+                    tree
+                }
+            };
+            let tree = decode::normalise(call, &tree, resource)?;
             Ok(convert::store(resource, tree))
         })
         .await;
     call.warnings.append(&mut writer.warnings);
     respond(call, resource, &updated?)
+}
+
+/// Whether apply takes fields from others; 422 for options that do not fit the patch's type.
+fn apply_options(call: &Call, change: &Document) -> Result<bool, Status> {
+    let mut causes = Causes::new();
+    let force = call.query.optional_flag("force");
+    if change.is_apply() {
+        if call.query.get("fieldManager").is_none() {
+            causes.required("fieldManager", "is required for apply patch");
+        }
+    } else if force.is_some() {
+        causes.forbidden("force", "may not be specified for non-apply patch");
+    }
+    causes.into_result(("meta.k8s.io", "PatchOptions"), "")?;
+    Ok(force.unwrap_or(false))
 }
 
 /// A patch, decoded once and applied as often as other writes come first.
@@ -103,8 +132,7 @@ impl Document {
                 let ty = resource.ty(Schema::builtin()).ok_or_else(failure::no_schema)?;
                 strategic::apply(tree, patch.clone(), ty)
             }
-            // Until server-side apply lands.
-            Document::Apply(patch) => merge::apply(tree, patch.clone()),
+            Document::Apply(_) => Err(Status::bad_request("apply is not supported here")),
         }
     }
 }

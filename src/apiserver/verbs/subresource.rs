@@ -9,7 +9,7 @@ use super::{answer, patch, update};
 use crate::authn::token_request;
 use crate::body::Body;
 use crate::call::{Call, read_body};
-use crate::decode;
+use crate::decode::{self, Expected};
 use crate::failure;
 use crate::proxy;
 use crate::registry::metadata;
@@ -46,7 +46,7 @@ pub async fn answer(
             update::put(server, call, resource, &name, request).await
         }
         (_, "status" | "approval" | "resize" | "ephemeralcontainers") => match call.method {
-            Method::GET => super::get::get(server, call, resource),
+            Method::GET => super::get::get(server, call, resource).await,
             Method::PUT => update::put(server, call, resource, &name, request).await,
             Method::PATCH => patch::part(server, call, resource, &name, request).await,
             _ => Err(failure::method_not_allowed()),
@@ -69,7 +69,7 @@ async fn read(
 ) -> Result<(Value, bool), Status> {
     let dry_run = call.dry_run(resource)?;
     let body = read_body(&mut request).await?;
-    Ok((decode::object(call, &body, group, version, kind)?, dry_run))
+    Ok((decode::object(call, &body, &Expected { group, version, kind })?, dry_run))
 }
 
 /// `pods/{log,exec,attach,portforward}`: the pod's node answers.
@@ -80,7 +80,7 @@ async fn node(
     subresource: &str,
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
-    let pod = server.inner.registry.find(resource, &call.info.namespace, &call.info.name)?;
+    let pod = server.inner.registry.find(resource, &call.info.namespace, &call.info.name).await?;
     proxy::pod(&**server.dialer()?, &pod, subresource, &call.query, request).await
 }
 
@@ -192,7 +192,8 @@ async fn evict(
 async fn token(server: &ApiServer, call: &mut Call, mut request: Request<Body>) -> Result<Response<Body>, Status> {
     require(call, Method::POST)?;
     let body = read_body(&mut request).await?;
-    let tree = decode::object(call, &body, "authentication.k8s.io", "v1", "TokenRequest")?;
+    let tree =
+        decode::object(call, &body, &Expected { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" })?;
     let inner = &server.inner;
     let (namespace, name) = (&call.info.namespace, &call.info.name);
     let token = token_request::answer(&inner.issuer, &*inner.lookup, namespace, name, tree)?;

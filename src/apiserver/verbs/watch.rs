@@ -3,19 +3,20 @@
 //! Upstream: k8s.io/apiserver pkg/endpoints/handlers/watch.go, pkg/storage/cacher.
 
 use std::collections::VecDeque;
-use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use coracle_api::object::Encoding;
 use coracle_api::{Object, Resource, Status};
 use coracle_base::crypto;
+use coracle_store::{Change, Watch};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use http::{HeaderValue, Response, header};
 use tokio::time::{Instant, sleep_until};
 
 use super::answer::metadata_object;
+use super::list;
 use super::options::{Age, Chosen, ListOptions};
 use crate::body::Body;
 use crate::call::Call;
@@ -23,7 +24,6 @@ use crate::failure;
 use crate::negotiate::{self, Accepted, Form};
 use crate::registry::{Registry, Stored, entry};
 use crate::server::ApiServer;
-use crate::standin::{Change, Cursor};
 use crate::{convert, encode, table};
 
 /// A watcher takes what is pending into one frame up to this size.
@@ -33,11 +33,11 @@ const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 /// Upstream's least timeout of a watch; the most is twice that, by chance, so that clients do not come back together.
 const LEAST_TIMEOUT: u64 = 1800;
 
-pub fn watch(server: &ApiServer, call: &Call, resource: &Resource) -> Result<Response<Body>, Status> {
+pub async fn watch(server: &ApiServer, call: &Call, resource: &Resource) -> Result<Response<Body>, Status> {
     let options = ListOptions::parse(call, resource)?;
     let accepted = negotiate::accepted(call.header(header::ACCEPT), true)?;
     let registry = &server.inner.registry;
-    let (initial, cursor) = start(registry, resource, &options)?;
+    let (initial, cursor) = start(registry, resource, &options).await?;
     let seconds = options.timeout.unwrap_or_else(|| {
         let chance = u64::from(u16::from_le_bytes(crypto::random_bytes())) * LEAST_TIMEOUT / 65536;
         Duration::from_secs(LEAST_TIMEOUT + chance)
@@ -57,7 +57,6 @@ pub fn watch(server: &ApiServer, call: &Call, resource: &Resource) -> Result<Res
         bookmarks: options.bookmarks,
         end: now + seconds,
         next_bookmark: now + BOOKMARK_PERIOD,
-        revision: 0,
     };
     let frames: BoxStream<'static, _> = futures::stream::unfold(events, Events::next).boxed();
     let mut response = Response::new(Body::Stream(frames));
@@ -77,12 +76,12 @@ pub struct Initial {
 }
 
 /// Where a watch starts, by its options.
-pub fn start(
+pub async fn start(
     registry: &Registry,
     resource: &Resource,
     options: &ListOptions,
-) -> Result<(Initial, Cursor<Stored>), Status> {
-    let snapshot = registry.snapshot(resource);
+) -> Result<(Initial, Watch<Stored>), Status> {
+    let snapshot = registry.snapshot(resource).await?;
     let current = snapshot.revision();
     let from = match options.age {
         Age::Latest | Age::Any => None,
@@ -94,28 +93,23 @@ pub fn start(
     let wants_state = options.send_initial_events.unwrap_or(from.is_none());
     if !wants_state {
         let after = from.unwrap_or(current);
-        return Ok((Initial::default(), registry.watch(resource, after)?));
+        return Ok((Initial::default(), registry.watch(resource, options.chosen.scope(), after)?));
     }
-    let prefix = options.chosen.prefix();
-    let objects = snapshot.range(Bound::Included(prefix.as_str()));
-    let objects = objects.take_while(|(name, _)| name.starts_with(prefix.as_str()));
-    let objects = objects.map(|(_, stored)| &stored.0).filter(|object| options.chosen.matches(object)).cloned();
+    let objects = list::chosen(&snapshot, &options.chosen);
     let marks_end = options.send_initial_events == Some(true) && options.bookmarks;
-    let initial = Initial { objects: objects.collect(), end: marks_end.then_some(current) };
-    Ok((initial, registry.watch(resource, current)?))
+    let initial = Initial { objects: objects.into(), end: marks_end.then_some(current) };
+    Ok((initial, registry.watch(resource, options.chosen.scope(), current)?))
 }
 
 /// The state of one watcher.
 struct Events {
     initial: Initial,
-    cursor: Cursor<Stored>,
+    cursor: Watch<Stored>,
     chosen: Chosen,
     encoder: Encoder,
     bookmarks: bool,
     end: Instant,
     next_bookmark: Instant,
-    /// Up to which everything is known to the client.
-    revision: u64,
 }
 
 type Frame = Result<Bytes, crate::body::BoxError>;
@@ -139,8 +133,19 @@ impl Events {
         loop {
             let deadline = self.end.min(if self.bookmarks { self.next_bookmark } else { self.end });
             tokio::select! {
-                (changes, revision) = self.cursor.next() => {
-                    self.revision = revision;
+                changes = self.cursor.next() => {
+                    let changes = match changes {
+                        Ok(Some(changes)) => changes,
+                        // The store was closed: the client comes back when there is one again.
+                        Ok(None) => return None,
+                        Err(expired) => {
+                            // It was too slow: the client has to list again.
+                            let status = Status::expired(expired.to_string());
+                            self.encoder.write("ERROR", &serde_json::to_vec(&status).unwrap_or_default(), &mut frame);
+                            self.end = Instant::now();
+                            return Some((Ok(frame.freeze()), self));
+                        }
+                    };
                     for change in &changes {
                         if let Some((kind, object, at)) = judge(&self.chosen, change) {
                             self.encoder.event(kind, object, at, &mut frame);
@@ -155,10 +160,9 @@ impl Events {
                         return None;
                     }
                     self.next_bookmark += BOOKMARK_PERIOD;
-                    if self.revision > 0 {
-                        self.encoder.bookmark(self.revision, false, &mut frame);
-                        return Some((Ok(frame.freeze()), self));
-                    }
+                    let revision = self.cursor.progress();
+                    self.encoder.bookmark(revision, false, &mut frame);
+                    return Some((Ok(frame.freeze()), self));
                 }
             }
         }

@@ -131,7 +131,7 @@ impl Writer<'_> {
         options.validate()?;
         self.check_delete(resource, namespace, name)?;
         for _ in 0..ATTEMPTS {
-            let current = self.registry.find(resource, namespace, name)?;
+            let current = self.registry.find(resource, namespace, name).await?;
             options.check(resource, &current)?;
             let old = if is_simple(resource, &current, options)? { None } else { Some(tree(&current)?) };
             let marked = old.as_ref().map(|old| mark(resource, &current, old, options));

@@ -17,6 +17,8 @@ use crate::verbs::create::writer;
 use crate::verbs::patch::Document;
 use crate::{decode, failure};
 
+const SCALE: decode::Expected<'static> = decode::Expected { group: "autoscaling", version: "v1", kind: "Scale" };
+
 pub async fn answer(
     server: &ApiServer,
     call: &mut Call,
@@ -25,7 +27,7 @@ pub async fn answer(
 ) -> Result<Response<Body>, Status> {
     let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
     if call.method == Method::GET {
-        let object = server.inner.registry.find(resource, &namespace, &name)?;
+        let object = server.inner.registry.find(resource, &namespace, &name).await?;
         return answer::document(call, &scale(&tree(&object)?), StatusCode::OK);
     }
     let dry_run = call.dry_run(resource)?;
@@ -35,7 +37,7 @@ pub async fn answer(
         Patch(Document),
     }
     let change = match call.method {
-        Method::PUT => Change::Put(decode::object(call, &body, "autoscaling", "v1", "Scale")?),
+        Method::PUT => Change::Put(decode::object(call, &body, &SCALE)?),
         Method::PATCH => Change::Patch(Document::parse(call, &body)?),
         _ => return Err(failure::method_not_allowed()),
     };

@@ -1,0 +1,64 @@
+//! Who set which fields: what a request cannot set is not recorded as its own.
+//!
+//! Upstream: the GetResetFields of kubernetes pkg/registry's strategies.
+
+use std::sync::LazyLock;
+
+use coracle_api::field_set::FieldSet;
+use coracle_api::managed_fields::{self, Operation};
+use coracle_api::schema::Schema;
+use coracle_api::{Resource, Status};
+use serde_json::Value;
+
+use super::metadata;
+use super::strategy::Strategy;
+use crate::admission::Facts;
+
+static NOTHING: LazyLock<FieldSet> = LazyLock::new(FieldSet::new);
+static STATUS: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of_fields(&[&["status"]]));
+static DESIRED: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of_fields(&[&["spec"]]));
+static POD_DESIRED: LazyLock<FieldSet> = LazyLock::new(|| {
+    FieldSet::of_fields(&[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]])
+});
+static DEPLOYMENT_DESIRED: LazyLock<FieldSet> =
+    LazyLock::new(|| FieldSet::of_fields(&[&["spec"], &["metadata", "labels"]]));
+
+/// What a request for `subresource` cannot set.
+fn reset(resource: &Resource, subresource: &str) -> &'static FieldSet {
+    match (subresource, &*resource.plural) {
+        ("", _) if Strategy::has_status(resource) => &STATUS,
+        ("status", "pods") => &POD_DESIRED,
+        ("status", "deployments") => &DEPLOYMENT_DESIRED,
+        ("status" | "approval", _) => &DESIRED,
+        _ => &NOTHING,
+    }
+}
+
+/// The operation of a request, as managedFields records it.
+pub fn operation<'a>(resource: &Resource, subresource: &'a str, facts: &'a Facts, time: &'a str) -> Operation<'a> {
+    let reset = reset(resource, subresource);
+    // A Scale is recorded under the workload's own version.
+    Operation { manager: &facts.manager, api_version: &facts.api_version, subresource, time, reset }
+}
+
+/// Records what a create, update or patch changed.
+pub fn track(resource: &Resource, subresource: &str, live: Option<&Value>, new: &mut Value, facts: &Facts) {
+    if let Some(ty) = resource.ty(Schema::builtin()) {
+        let time = metadata::now();
+        managed_fields::track_update(ty, live, new, &operation(resource, subresource, facts, &time));
+    }
+}
+
+/// Merges what a manager applies into the live object.
+pub fn apply(
+    resource: &Resource,
+    subresource: &str,
+    live: Option<&Value>,
+    applied: &Value,
+    facts: &Facts,
+    force: bool,
+) -> Result<Value, Status> {
+    let ty = resource.ty(Schema::builtin()).ok_or_else(crate::failure::no_schema)?;
+    let time = metadata::now();
+    managed_fields::apply(ty, live, applied, &operation(resource, subresource, facts, &time), force)
+}
