@@ -1,54 +1,58 @@
 //! Tells when files of a directory change, by inotify; nothing polls.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use tokio::io::unix::AsyncFd;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
 
 /// Editors write a file in several steps; changes this close to each other are told once.
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// A watch on one directory, not on those inside of it.
 pub struct DirectoryWatch {
-    inotify: AsyncFd<OwnedFd>,
+    /// An inotify descriptor reads as a pipe does.
+    inotify: pipe::Receiver,
 }
 
 impl DirectoryWatch {
     /// From here on no change is missed.
     pub fn new(directory: &Path) -> io::Result<Self> {
+        Self::watch(
+            directory,
+            AddWatchFlags::IN_CLOSE_WRITE
+                | AddWatchFlags::IN_MOVED_TO
+                | AddWatchFlags::IN_MOVED_FROM
+                | AddWatchFlags::IN_DELETE
+                | AddWatchFlags::IN_CREATE,
+        )
+    }
+
+    /// A watch on one file that is written to; use `event`.
+    pub fn of_file(file: &Path) -> io::Result<Self> {
+        Self::watch(file, AddWatchFlags::IN_MODIFY)
+    }
+
+    fn watch(path: &Path, changes: AddWatchFlags) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        let changes = AddWatchFlags::IN_CLOSE_WRITE
-            | AddWatchFlags::IN_MOVED_TO
-            | AddWatchFlags::IN_MOVED_FROM
-            | AddWatchFlags::IN_DELETE
-            | AddWatchFlags::IN_CREATE;
-        inotify.add_watch(directory, changes)?;
-        // The sound successor is unsafe to call; an `OwnedFd` is what it asks for, and it stays open as long as the watch.
-        #[allow(deprecated)]
-        let inotify = AsyncFd::try_new(inotify.into())?;
-        Ok(Self { inotify })
+        inotify.add_watch(path, changes)?;
+        Ok(Self { inotify: pipe::Receiver::from_owned_fd_unchecked(inotify.into())? })
     }
 
     /// Completes after files were written, moved or removed, once they have settled. Cancel-safe.
     pub async fn changed(&mut self) -> io::Result<()> {
-        self.wait().await?;
-        while tokio::time::timeout(SETTLE, self.wait()).await.is_ok_and(|waited| waited.is_ok()) {}
+        self.event().await?;
+        while tokio::time::timeout(SETTLE, self.event()).await.is_ok_and(|waited| waited.is_ok()) {}
         Ok(())
     }
 
-    async fn wait(&mut self) -> io::Result<()> {
+    /// Completes at the next event, settled or not. Cancel-safe.
+    pub async fn event(&mut self) -> io::Result<()> {
         // Which files is not asked: whoever watches looks at all of them.
         let mut events = [0; 4096];
-        loop {
-            let mut ready = self.inotify.readable().await?;
-            match ready.try_io(|inotify| nix::unistd::read(inotify.get_ref(), &mut events).map_err(io::Error::from)) {
-                Ok(read) => return read.map(|_| ()),
-                Err(_would_block) => {}
-            }
-        }
+        self.inotify.read(&mut events).await.map(drop)
     }
 }
 

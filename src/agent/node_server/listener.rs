@@ -1,0 +1,69 @@
+//! How connections reach the node server: TLS on its port, or a stream of the API server in this process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_base::shutdown::Shutdown;
+use coracle_base::task;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::{NodeServer, Trust};
+
+/// A client that does not finish its handshake or its head in this time is dropped.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl NodeServer {
+    /// Serves one stream until it ends.
+    pub async fn serve<IO>(self, stream: IO, trust: Trust)
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let service = service_fn(move |request| {
+            let server = self.clone();
+            async move { Ok::<_, std::convert::Infallible>(server.answer(request, trust).await) }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(PATIENCE)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "node server connection ended");
+        }
+    }
+
+    /// Accepts connections until shutdown. `tls` must verify client certificates where there are any; `trusted` judges the
+    /// certificate (DER) that was verified.
+    pub async fn listen(
+        self,
+        listener: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        trusted: fn(&[u8]) -> bool,
+        shutdown: Shutdown,
+    ) {
+        let acceptor = TlsAcceptor::from(tls);
+        while let Some(accepted) = shutdown.bound(listener.accept()).await {
+            let Ok((stream, _)) = accepted else {
+                // Out of file descriptors: closing connections will bring some back.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let _ = stream.set_nodelay(true);
+            let (server, acceptor, shutdown) = (self.clone(), acceptor.clone(), shutdown.clone());
+            task::spawn("node-server", async move {
+                let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else { return };
+                let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+                let trust = match certificate {
+                    Some(certificate) if trusted(certificate) => Trust::Full,
+                    _ => Trust::None,
+                };
+                shutdown.bound(server.serve(stream, trust)).await;
+            })
+            .detach();
+        }
+    }
+}
