@@ -15,6 +15,16 @@ pub struct Cidr {
 pub struct CidrError;
 
 impl Cidr {
+    /// The network's own address.
+    pub fn address(&self) -> IpAddr {
+        self.network
+    }
+
+    /// Bits of the prefix.
+    pub fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
     pub fn is_ipv4(&self) -> bool {
         self.network.is_ipv4()
     }

@@ -37,6 +37,14 @@ impl Error {
         move |source| Error::File { action, path, source }
     }
 
+    /// For `map_err`: a step of the start that failed.
+    pub fn setup<E>(what: &'static str) -> impl FnOnce(E) -> Error
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        move |source| Error::Setup { what: what.to_owned(), source: source.into() }
+    }
+
     pub fn certificates(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         Error::Certificates(source.into())
     }

@@ -4,9 +4,18 @@
 //! health before anything else is ready; every component gets an identity of its own and nothing but the API;
 //! what is started here is stopped here, in reverse.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_apiserver::authn::{TokenIssuer, User};
+use coracle_apiserver::{ApiServer, Network, Networks, Options};
+use coracle_base::shutdown::Shutdown;
+use coracle_base::task::{self, Task};
+
 pub mod api;
 pub mod bootstrap;
 pub mod cidr;
+pub mod components;
 pub mod config;
 pub mod data_directory;
 pub mod dialer;
@@ -15,6 +24,7 @@ pub mod gate;
 pub mod kubeconfig;
 pub mod listener;
 pub mod manifests;
+pub mod memory;
 pub mod pki;
 pub mod renewal;
 pub mod sys;
@@ -25,10 +35,100 @@ pub use cidr::Cidr;
 pub use config::{Config, NetworkConfig, NodeConfig, Part};
 pub use error::Error;
 
-use coracle_base::shutdown::Shutdown;
+use api::Api;
+use components::Components;
+use data_directory::DataDirectory;
+use dialer::LocalDialer;
+use gate::Gate;
+use listener::Listener;
+use pki::Pki;
+use renewal::Certificates;
+use tls::Tls;
+
+/// A stop takes no longer than this; what is not finished then is aborted.
+const STOP: Duration = Duration::from_secs(5);
 
 /// Runs a server until shutdown begins or a part of it fails.
-pub async fn run(_config: Config, shutdown: Shutdown) -> Result<(), Error> {
-    shutdown.begun().await;
-    Ok(())
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
+    let started = std::time::Instant::now();
+    let directory = DataDirectory::open(&config.data_dir)?;
+    let listener = Listener::bind(config.bind_address, config.https_listen_port).await?;
+    let port = listener.port();
+
+    let pki = Arc::new(Pki::open(directory.server("tls"))?);
+    let certificates = Certificates::new(pki.clone(), &config, port);
+    let tls = Arc::new(Tls::new(&certificates.serving()?, &pki.client)?);
+    token::open(&directory.server("token"), config.token.as_deref(), &pki.server.certificate)?;
+    let gate = Gate::new();
+    let listening = task::spawn("listener", listener.serve(tls.clone(), gate.clone(), shutdown.child()));
+
+    let store = open_store(&directory)?;
+    let server = ApiServer::new(Options {
+        store,
+        issuer: TokenIssuer::new(pki.token_key()?, issuer_url(&config)),
+        networks: networks(&config),
+    });
+    let own = Arc::new(User::api_server());
+    let api = Api::new(components::client(&server, own.clone()), "coracle");
+    let dialer = Arc::new(LocalDialer::new(api.clone()));
+    server.set_dialer(dialer.clone());
+    let rules = task::spawn("rules", {
+        let (server, shutdown) = (server.clone(), shutdown.child());
+        async move { server.run(shutdown).await }
+    });
+    gate.open(server.clone());
+
+    bootstrap::run(&api, &config, &pki, port)
+        .await
+        .map_err(Error::setup("the cluster's own objects cannot be made"))?;
+    server.authorizer().rbac().synced().await;
+    certificates.write_kubeconfig()?;
+    gate.set_ready();
+    tracing::info!(port, milliseconds = started.elapsed().as_millis(), "API server ready");
+
+    let components = Components::start(&config, &server, &dialer, &directory, &shutdown);
+    let manifests = task::spawn("manifests", {
+        let api = Api::new(components::client(&server, own), "coracle-manifests");
+        let (folder, record) = (directory.server("manifests"), directory.server("manifests.json"));
+        manifests::run(api, folder, record, shutdown.child())
+    });
+    let renewal = task::spawn("renewal", certificates.keep(tls, shutdown.child()));
+    let trimming = task::spawn("memory", memory::keep_small(shutdown.child()));
+    tracing::info!(kubeconfig = %config.write_kubeconfig.display(), "coracle is up");
+
+    let outcome = components.watch(&shutdown).await;
+    shutdown.begin();
+    let stopping = async {
+        components.stop().await;
+        drain([listening, rules, manifests, renewal, trimming]).await;
+    };
+    if tokio::time::timeout(STOP, stopping).await.is_err() {
+        tracing::warn!("not everything stopped in time");
+    }
+    tracing::info!("stopped");
+    outcome
+}
+
+/// Waits until the tasks have seen the shutdown.
+async fn drain(tasks: impl IntoIterator<Item = Task<()>>) {
+    for task in tasks {
+        let _ = task.await;
+    }
+}
+
+/// The `iss` of service-account tokens, as kubeadm and k3s name it.
+fn issuer_url(config: &Config) -> String {
+    format!("https://kubernetes.default.svc.{}", config.network.cluster_domain)
+}
+
+fn networks(config: &Config) -> Networks {
+    let network = |cidr: &Cidr| Network { address: cidr.address(), length: cidr.prefix() };
+    let (first, last) = config.network.service_node_ports;
+    Networks { services: config.network.service_cidr.iter().map(network).collect(), node_ports: first..=last }
+}
+
+fn open_store(
+    _directory: &DataDirectory,
+) -> Result<Arc<coracle_apiserver::standin::Store<coracle_apiserver::Stored>>, Error> {
+    Ok(coracle_apiserver::standin::Store::memory())
 }

@@ -24,7 +24,7 @@ use crate::tls::Tls;
 /// A client that does not finish its handshake or its request's head in this time is dropped.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What open requests get to finish once a stop began; the whole stop takes five seconds at most.
-const DRAIN: Duration = Duration::from_secs(3);
+const DRAIN: Duration = Duration::from_millis(1500);
 
 /// A bound port.
 pub struct Listener {
@@ -101,7 +101,7 @@ impl Connection {
         let gate = self.gate;
         let service = service_fn(move |request: Request<hyper::body::Incoming>| {
             let (gate, peer) = (gate.clone(), peer.clone());
-            async move { Ok::<Response<Body>, std::convert::Infallible>(gate.answer(request.map(Body::from), peer).await) }
+            async move { Ok::<Response<Body>, std::convert::Infallible>(gate.answer(request.map(Body::from), &peer).await) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
