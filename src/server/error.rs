@@ -20,8 +20,8 @@ pub enum Error {
     Listen { address: SocketAddr, source: io::Error },
     #[error("certificates")]
     Certificates(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("the store in {} does not open", .path.display())]
-    Store { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error(transparent)]
+    Store(#[from] coracle_store::OpenError),
     #[error("{part} ended: {reason}")]
     Ended { part: &'static str, reason: String },
     #[error("--token differs from the one in {}: remove the option, or the file to change the token", .path.display())]

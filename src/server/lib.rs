@@ -25,6 +25,7 @@ pub mod kubeconfig;
 pub mod listener;
 pub mod manifests;
 pub mod memory;
+pub mod persistence;
 pub mod pki;
 pub mod renewal;
 pub mod sys;
@@ -62,9 +63,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let gate = Gate::new();
     let listening = task::spawn("listener", listener.serve(tls.clone(), gate.clone(), shutdown.child()));
 
-    let store = open_store(&directory)?;
+    let store = persistence::open(&directory).await?;
     let server = ApiServer::new(Options {
-        store,
+        store: store.clone(),
         issuer: TokenIssuer::new(pki.token_key()?, issuer_url(&config)),
         networks: networks(&config),
     });
@@ -96,11 +97,15 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let trimming = task::spawn("memory", memory::keep_small(shutdown.child()));
     tracing::info!(kubeconfig = %config.write_kubeconfig.display(), "coracle is up");
 
-    let outcome = components.watch(&shutdown).await;
+    let outcome = tokio::select! {
+        outcome = components.watch(&shutdown) => outcome,
+        reason = store.failed() => Err(Error::Ended { part: "the store", reason }),
+    };
     shutdown.begin();
     let stopping = async {
         components.stop().await;
         drain([listening, rules, manifests, renewal, trimming]).await;
+        store.close().await;
     };
     if tokio::time::timeout(STOP, stopping).await.is_err() {
         tracing::warn!("not everything stopped in time");
@@ -125,10 +130,4 @@ fn networks(config: &Config) -> Networks {
     let network = |cidr: &Cidr| Network { address: cidr.address(), length: cidr.prefix() };
     let (first, last) = config.network.service_node_ports;
     Networks { services: config.network.service_cidr.iter().map(network).collect(), node_ports: first..=last }
-}
-
-fn open_store(
-    _directory: &DataDirectory,
-) -> Result<Arc<coracle_apiserver::standin::Store<coracle_apiserver::Stored>>, Error> {
-    Ok(coracle_apiserver::standin::Store::memory())
 }
