@@ -6,6 +6,7 @@
 
 pub mod causes;
 pub mod codec;
+pub mod columns;
 pub mod defaults;
 pub mod field_set;
 pub mod int_or_string;

@@ -46,7 +46,7 @@ impl<'v, 'p> Node<'v, 'p> {
     }
 
     /// The elements of a list; none when it is absent.
-    pub fn items<'n>(&'n self) -> impl ExactSizeIterator<Item = Node<'v, 'n>> + use<'v, 'p, 'n> {
+    pub fn items<'n>(&'n self) -> impl DoubleEndedIterator<Item = Node<'v, 'n>> + ExactSizeIterator + use<'v, 'p, 'n> {
         let items: &'v [Value] = self.value.and_then(Value::as_array).map_or(&[], Vec::as_slice);
         items.iter().enumerate().map(|(index, item)| self.child(Some(item), Step::Index(index)))
     }

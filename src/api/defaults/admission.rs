@@ -10,10 +10,10 @@ pub(super) fn webhooks(configuration: &mut Draft<'_>) {
         match_defaults(&mut webhook);
         webhook.default("timeoutSeconds", 10);
         webhook.items("rules").for_each(|mut rule| rule.default("scope", "*"));
-        if let Some(mut client) = webhook.get("clientConfig") {
-            if let Some(mut service) = client.get("service") {
-                service.default("port", 443);
-            }
+        if let Some(mut client) = webhook.get("clientConfig")
+            && let Some(mut service) = client.get("service")
+        {
+            service.default("port", 443);
         }
     }
 }

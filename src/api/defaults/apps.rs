@@ -45,11 +45,11 @@ pub(super) fn stateful_set(set: &mut Draft<'_>) {
         strategy.set("type", "RollingUpdate");
         strategy.make("rollingUpdate");
     }
-    if strategy.str("type") == "RollingUpdate" {
-        if let Some(mut rolling) = strategy.get("rollingUpdate") {
-            rolling.default("partition", 0);
-            rolling.default("maxUnavailable", 1);
-        }
+    if strategy.str("type") == "RollingUpdate"
+        && let Some(mut rolling) = strategy.get("rollingUpdate")
+    {
+        rolling.default("partition", 0);
+        rolling.default("maxUnavailable", 1);
     }
     let mut retention = spec.make("persistentVolumeClaimRetentionPolicy");
     retention.default_zero("whenDeleted", "Retain");

@@ -35,10 +35,10 @@ pub(super) fn cron_job(job: &mut Draft<'_>) {
     spec.default("suspend", false);
     spec.default("successfulJobsHistoryLimit", 3);
     spec.default("failedJobsHistoryLimit", 1);
-    if let Some(mut template) = spec.get("jobTemplate") {
-        if let Some(mut spec) = template.get("spec") {
-            job_spec(&mut spec);
-        }
+    if let Some(mut template) = spec.get("jobTemplate")
+        && let Some(mut spec) = template.get("spec")
+    {
+        job_spec(&mut spec);
     }
 }
 

@@ -59,10 +59,10 @@ pub(super) fn persistent_volume_claim(claim: &mut Draft<'_>) {
 
 pub(super) fn resource_quota(quota: &mut Draft<'_>) {
     for (part, name) in [("spec", "hard"), ("status", "hard"), ("status", "used")] {
-        if let Some(mut part) = quota.get(part) {
-            if let Some(mut list) = part.get(name) {
-                resource_list(&mut list);
-            }
+        if let Some(mut part) = quota.get(part)
+            && let Some(mut list) = part.get(name)
+        {
+            resource_list(&mut list);
         }
     }
 }

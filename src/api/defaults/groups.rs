@@ -23,22 +23,22 @@ pub(super) fn priority_level(level: &mut Draft<'_>) {
         if let Some(mut kind) = spec.get(name) {
             kind.default("nominalConcurrencyShares", shares);
             kind.default("lendablePercent", 0);
-            if let Some(mut response) = kind.get("limitResponse") {
-                if let Some(mut queuing) = response.get("queuing") {
-                    queuing.default_zero("handSize", 8);
-                    queuing.default_zero("queues", 64);
-                    queuing.default_zero("queueLengthLimit", 50);
-                }
+            if let Some(mut response) = kind.get("limitResponse")
+                && let Some(mut queuing) = response.get("queuing")
+            {
+                queuing.default_zero("handSize", 8);
+                queuing.default_zero("queues", 64);
+                queuing.default_zero("queueLengthLimit", 50);
             }
         }
     }
 }
 
 pub(super) fn ingress_class(class: &mut Draft<'_>) {
-    if let Some(mut spec) = class.get("spec") {
-        if let Some(mut parameters) = spec.get("parameters") {
-            parameters.default("scope", "Cluster");
-        }
+    if let Some(mut spec) = class.get("spec")
+        && let Some(mut parameters) = spec.get("parameters")
+    {
+        parameters.default("scope", "Cluster");
     }
 }
 
@@ -90,10 +90,10 @@ pub(super) fn resource_claim(claim: &mut Draft<'_>) {
 }
 
 pub(super) fn resource_claim_template(template: &mut Draft<'_>) {
-    if let Some(mut outer) = template.get("spec") {
-        if let Some(mut spec) = outer.get("spec") {
-            device_requests(&mut spec);
-        }
+    if let Some(mut outer) = template.get("spec")
+        && let Some(mut spec) = outer.get("spec")
+    {
+        device_requests(&mut spec);
     }
 }
 

@@ -101,10 +101,10 @@ fn container_defaults(container: &mut Draft<'_>) {
         port.default_zero("protocol", "TCP");
     }
     for mut variable in container.items("env") {
-        if let Some(mut source) = variable.get("valueFrom") {
-            if let Some(mut reference) = source.get("fieldRef") {
-                reference.default_zero("apiVersion", "v1");
-            }
+        if let Some(mut source) = variable.get("valueFrom")
+            && let Some(mut reference) = source.get("fieldRef")
+        {
+            reference.default_zero("apiVersion", "v1");
         }
     }
     if let Some(mut resources) = container.get("resources") {
@@ -161,10 +161,10 @@ pub(super) fn resource_requirements(resources: &mut Draft<'_>) {
 pub(super) fn resource_list(list: &mut Draft<'_>) {
     for value in list.values() {
         let Some(text) = value.as_str() else { continue };
-        if text.ends_with(['n', 'u']) {
-            if let Ok(quantity) = Quantity::parse(text) {
-                *value = quantity.rounded_up_to_milli().to_string().into();
-            }
+        if text.ends_with(['n', 'u'])
+            && let Ok(quantity) = Quantity::parse(text)
+        {
+            *value = quantity.rounded_up_to_milli().to_string().into();
         }
     }
 }
@@ -227,18 +227,17 @@ fn volume_source(volume: &mut Draft<'_>) {
             }
         }
     }
-    if let Some(mut source) = volume.get("image") {
-        if source.is_zero("pullPolicy") {
-            let policy = pull_policy(source.str("reference"));
-            source.set("pullPolicy", policy);
-        }
+    if let Some(mut source) = volume.get("image")
+        && source.is_zero("pullPolicy")
+    {
+        let policy = pull_policy(source.str("reference"));
+        source.set("pullPolicy", policy);
     }
-    if let Some(mut source) = volume.get("ephemeral") {
-        if let Some(mut template) = source.get("volumeClaimTemplate") {
-            if let Some(mut spec) = template.get("spec") {
-                claim_spec(&mut spec);
-            }
-        }
+    if let Some(mut source) = volume.get("ephemeral")
+        && let Some(mut template) = source.get("volumeClaimTemplate")
+        && let Some(mut spec) = template.get("spec")
+    {
+        claim_spec(&mut spec);
     }
 }
 
