@@ -1,1 +1,19 @@
-//! coracle-agent.
+//! The node: pods from their sources become containers of the runtime, and their state goes back to the API.
+//!
+//! Invariants: one worker per pod UID, whose state machine is pure; the runtime is the only memory of what runs, so that an agent that is
+//! killed finds its containers again; everything outside the data directory carries the instance id, and only what carries
+//! it is deleted; pods are kept as encoded objects and decoded for the moment of use; nothing global is shared.
+
+pub mod containerd;
+pub mod cri;
+pub mod handle;
+pub mod images;
+pub mod labels;
+pub mod pods;
+pub mod proto;
+pub mod sys;
+
+pub use handle::NodeHandle;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,36 @@
+//! The pods this node should run, as encoded objects by UID.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use coracle_api::Object;
+
+/// Shared by the agent's parts; a read never waits for anything but another short read or write.
+#[derive(Clone, Default)]
+pub struct PodStore {
+    pods: Arc<RwLock<HashMap<Box<str>, Object>>>,
+}
+
+impl PodStore {
+    pub fn get(&self, uid: &str) -> Option<Object> {
+        self.pods.read().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
+    }
+
+    /// The pod of that name; of several (a static pod and its successor), any.
+    pub fn named(&self, namespace: &str, name: &str) -> Option<Object> {
+        let pods = self.pods.read().unwrap_or_else(PoisonError::into_inner);
+        pods.values().find(|pod| &*pod.meta().name == name && &*pod.meta().namespace == namespace).cloned()
+    }
+
+    pub fn all(&self) -> Vec<Object> {
+        self.pods.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub fn put(&self, pod: Object) {
+        self.pods.write().unwrap_or_else(PoisonError::into_inner).insert(pod.meta().uid.clone(), pod);
+    }
+
+    pub fn remove(&self, uid: &str) -> Option<Object> {
+        self.pods.write().unwrap_or_else(PoisonError::into_inner).remove(uid)
+    }
+}
