@@ -1,0 +1,259 @@
+//! What the scheduler remembers of a pod.
+
+use coracle_api::Object;
+use coracle_client::Project;
+use serde::Deserialize;
+
+use crate::node::Taint;
+use crate::requests::{Amounts, Written};
+
+/// A pod. What it wants is kept only as long as it has no node.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PodView {
+    /// Empty until it is bound.
+    pub node: Box<str>,
+    pub requests: Amounts,
+    /// As `requests`, where a container without a request counts as upstream's scoring does: 100m and 200 MB.
+    pub scored: Amounts,
+    pub host_ports: Box<[HostPort]>,
+    pub deleting: bool,
+    pub finished: bool,
+    pub wants: Option<Box<Wants>>,
+    /// What the PodScheduled condition says, as long as there is no node: reason and message.
+    pub condition: Option<(Box<str>, Box<str>)>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Wants {
+    pub scheduler: Box<str>,
+    pub priority: i32,
+    /// Has scheduling gates: not to be scheduled yet.
+    pub gated: bool,
+    pub node_selector: Box<[(Box<str>, Box<str>)]>,
+    pub affinity: NodeAffinity,
+    pub tolerations: Box<[Toleration]>,
+}
+
+/// A port on the node itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// `0.0.0.0` for all addresses.
+    pub ip: Box<str>,
+    pub protocol: Box<str>,
+    pub port: u16,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Toleration {
+    pub key: Box<str>,
+    pub operator: Box<str>,
+    pub value: Box<str>,
+    pub effect: Box<str>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct NodeAffinity {
+    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
+    pub required: Option<Required>,
+    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution")]
+    pub preferred: Box<[Preferred]>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Required {
+    /// One of them has to match.
+    pub node_selector_terms: Box<[Term]>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Preferred {
+    pub weight: i64,
+    pub preference: Term,
+}
+
+/// All expressions have to match; a term without any matches nothing.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Term {
+    pub match_expressions: Box<[Expression]>,
+    pub match_fields: Box<[Expression]>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Expression {
+    pub key: Box<str>,
+    pub operator: Box<str>,
+    pub values: Box<[Box<str>]>,
+}
+
+impl Toleration {
+    /// core/v1 Toleration.ToleratesTaint.
+    pub fn tolerates(&self, taint: &Taint) -> bool {
+        (self.effect.is_empty() || self.effect == taint.effect)
+            && (self.key.is_empty() || self.key == taint.key)
+            && (&*self.operator == "Exists" || self.value == taint.value)
+    }
+}
+
+/// What a container without a request counts for in scores.
+const UNASKED_MILLI_CPU: i64 = 100;
+const UNASKED_MEMORY: i64 = 200 * 1024 * 1024;
+
+impl Project for PodView {
+    fn project(object: &Object) -> Option<Self> {
+        let pod: Pod = object.decode().ok()?;
+        let spec = pod.spec;
+        let finished = matches!(&*pod.status.phase, "Succeeded" | "Failed");
+        let condition = pod.status.conditions.into_iter().find(|condition| &*condition.kind == "PodScheduled");
+        let affinity = spec.affinity.clone().node_affinity;
+        let wants = (spec.node_name.is_empty() && !finished).then(|| {
+            Box::new(Wants {
+                scheduler: spec.scheduler_name.clone(),
+                priority: spec.priority,
+                gated: !spec.scheduling_gates.is_empty(),
+                node_selector: spec.node_selector.clone().into_iter().collect(),
+                affinity,
+                tolerations: spec.tolerations.clone(),
+            })
+        });
+        Some(Self {
+            requests: total(&spec, &|container| Amounts::read(&container.resources.requests)),
+            scored: total(&spec, &|container| {
+                let mut amounts = Amounts::read(&container.resources.requests);
+                let asks = |name: &str| container.resources.requests.contains_key(name);
+                amounts.milli_cpu = if asks("cpu") { amounts.milli_cpu } else { UNASKED_MILLI_CPU };
+                amounts.memory = if asks("memory") { amounts.memory } else { UNASKED_MEMORY };
+                amounts
+            }),
+            host_ports: host_ports(&spec),
+            node: spec.node_name,
+            deleting: pod.metadata.deletion_timestamp.is_some(),
+            finished,
+            condition: condition.filter(|_| wants.is_some()).map(|it| (it.reason, it.message)),
+            wants,
+        })
+    }
+}
+
+/// The most the pod needs at any time: its containers together with the sidecars, or an init container with the
+/// sidecars before it; and the overhead. Upstream: k8s.io/component-helpers resource.PodRequests.
+fn total(spec: &Spec, of: &dyn Fn(&Container) -> Amounts) -> Amounts {
+    let mut sidecars = Amounts::default();
+    let mut highest = Amounts::default();
+    for container in &spec.init_containers {
+        let own = of(container);
+        let mut now = sidecars.clone();
+        now.add(&own);
+        highest.raise(&now);
+        if &*container.restart_policy == "Always" {
+            sidecars = now;
+        }
+    }
+    let mut running = sidecars;
+    spec.containers.iter().for_each(|container| running.add(&of(container)));
+    running.raise(&highest);
+    // Requests of the pod as a whole take the place of its containers'.
+    let pod = Amounts::read(&spec.resources.requests);
+    if spec.resources.requests.contains_key("cpu") {
+        running.milli_cpu = pod.milli_cpu;
+    }
+    if spec.resources.requests.contains_key("memory") {
+        running.memory = pod.memory;
+    }
+    running.add(&Amounts::read(&spec.overhead));
+    running
+}
+
+fn host_ports(spec: &Spec) -> Box<[HostPort]> {
+    let sidecars = spec.init_containers.iter().filter(|container| &*container.restart_policy == "Always");
+    let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter());
+    ports
+        .filter(|port| port.host_port > 0)
+        .map(|port| HostPort {
+            ip: if port.host_ip.is_empty() { "0.0.0.0".into() } else { port.host_ip.clone() },
+            protocol: if port.protocol.is_empty() { "TCP".into() } else { port.protocol.clone() },
+            port: port.host_port,
+        })
+        .collect()
+}
+
+#[derive(Deserialize)]
+struct Pod {
+    metadata: Metadata,
+    #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    deletion_timestamp: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    node_name: Box<str>,
+    scheduler_name: Box<str>,
+    priority: i32,
+    scheduling_gates: Vec<serde::de::IgnoredAny>,
+    node_selector: std::collections::BTreeMap<Box<str>, Box<str>>,
+    affinity: Affinity,
+    tolerations: Box<[Toleration]>,
+    containers: Vec<Container>,
+    init_containers: Vec<Container>,
+    resources: Resources,
+    overhead: Written,
+}
+
+#[derive(Deserialize, Default, Clone)]
+#[serde(rename_all = "camelCase", default)]
+struct Affinity {
+    node_affinity: NodeAffinity,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Container {
+    resources: Resources,
+    restart_policy: Box<str>,
+    ports: Vec<Port>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Resources {
+    requests: Written,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Port {
+    host_port: u16,
+    #[serde(rename = "hostIP")]
+    host_ip: Box<str>,
+    protocol: Box<str>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Status {
+    phase: Box<str>,
+    conditions: Vec<Condition>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: Box<str>,
+    reason: Box<str>,
+    message: Box<str>,
+}
