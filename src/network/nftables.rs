@@ -1,10 +1,7 @@
-//! nf_tables over netlink, without an `nft` binary: messages, rules, batches, dumps.
+//! nf_tables over netlink, without an `nft` binary: rules as expressions, sets, batches.
 
 pub mod batch;
 pub mod expression;
-pub mod message;
-pub mod socket;
 
 pub use batch::{Batch, Data, Hook, Set, Type, Value};
 pub use expression::{Rule, Verdict};
-pub use socket::{KernelError, NetfilterSocket};

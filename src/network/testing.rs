@@ -7,6 +7,11 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use coracle_api::object::Meta;
+use coracle_api::{Object, Resource, Status};
+use coracle_client::{ObjectEvent, ObjectSource, Selection};
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use nix::sched::{CloneFlags, setns, unshare};
 
 /// A network namespace held by a thread of its own.
@@ -119,13 +124,24 @@ impl Namespace {
     }
 }
 
+/// A runtime all of whose threads are in the namespace, as an agent's are.
+pub fn agent<T: Send>(node: &Namespace, work: impl Future<Output = T> + Send) -> T {
+    node.run(|| {
+        let namespace = std::sync::Arc::new(node.file());
+        let enter = move || nix::sched::setns(&*namespace, nix::sched::CloneFlags::CLONE_NEWNET).expect("it lives");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().on_thread_start(enter).build();
+        runtime.expect("a runtime").block_on(work)
+    })
+}
+
 /// A node with two routed pods (10.42.0.2 and .3, fd42::2 and ::3), a client outside (192.0.2.2, 2001:db8::2) and
 /// another node (192.0.2.3) with a pod 10.42.1.5, fd42:0:0:1::5. All but the node serve port 8080.
 pub struct Machines {
     pub node: Namespace,
     pub pods: [Namespace; 2],
     pub client: Namespace,
-    pub other: Namespace,
+    _other: Namespace,
 }
 
 impl Machines {
@@ -170,6 +186,80 @@ impl Machines {
         two.serve("two", 8080);
         other.serve("other", 8080);
         client.serve("client", 8080);
-        Self { node, pods: [one, two], client, other }
+        Self { node, pods: [one, two], client, _other: other }
+    }
+}
+
+/// An `ObjectSource` that the test plays: what is put is listed and watched.
+#[derive(Default)]
+pub struct Played {
+    state: std::sync::Mutex<PlayedState>,
+}
+
+#[derive(Default)]
+struct PlayedState {
+    revision: u64,
+    objects: std::collections::BTreeMap<(String, String), Object>,
+    watchers: Vec<(Resource, tokio::sync::mpsc::Sender<ObjectEvent>)>,
+}
+
+impl Played {
+    /// Creates or changes an object of a kind of v1 or discovery.k8s.io/v1.
+    pub fn put(&self, object: &serde_json::Value) {
+        let mut state = self.state.lock().expect("no panic");
+        state.revision += 1;
+        let (resource, object) = parse(object, state.revision);
+        state.objects.insert((resource.plural.to_string(), object.meta().name.to_string()), object.clone());
+        state.tell(&resource, &ObjectEvent::Applied(object));
+    }
+
+    pub fn delete(&self, object: &serde_json::Value) {
+        let mut state = self.state.lock().expect("no panic");
+        state.revision += 1;
+        let (resource, object) = parse(object, state.revision);
+        state.objects.remove(&(resource.plural.to_string(), object.meta().name.to_string()));
+        state.tell(&resource, &ObjectEvent::Deleted(object));
+    }
+}
+
+impl PlayedState {
+    fn tell(&mut self, resource: &Resource, event: &ObjectEvent) {
+        for (watched, sender) in &self.watchers {
+            if watched == resource {
+                sender.try_send(event.clone()).expect("the test plays few events");
+            }
+        }
+    }
+}
+
+fn parse(object: &serde_json::Value, revision: u64) -> (Resource, Object) {
+    let text = |pointer: &str| object.pointer(pointer).and_then(|value| value.as_str()).unwrap_or_default();
+    let resource = match text("/kind") {
+        "Service" => Resource::find("", "v1", "services"),
+        "EndpointSlice" => Resource::find("discovery.k8s.io", "v1", "endpointslices"),
+        kind => panic!("no kind {kind} here"),
+    }
+    .expect("in the catalog");
+    let meta = Meta {
+        namespace: text("/metadata/namespace").into(),
+        name: text("/metadata/name").into(),
+        uid: text("/metadata/name").into(),
+        ..Meta::default()
+    };
+    (resource.clone(), Object::new(resource, revision, object.to_string().into(), meta))
+}
+
+impl ObjectSource for Played {
+    fn list_watch(&self, resource: &Resource, _: Selection) -> BoxStream<'static, Result<ObjectEvent, Status>> {
+        let mut state = self.state.lock().expect("no panic");
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(1000);
+        let list = state.objects.iter().filter(|((plural, _), _)| *plural == *resource.plural);
+        for event in
+            list.map(|(_, object)| ObjectEvent::Applied(object.clone())).chain([ObjectEvent::Synced(state.revision)])
+        {
+            sender.try_send(event).expect("the test lists few objects");
+        }
+        state.watchers.push((resource.clone(), sender));
+        futures::stream::poll_fn(move |context| receiver.poll_recv(context).map(|event| event.map(Ok))).boxed()
     }
 }

@@ -3,20 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use coracle_api::Object;
+use coracle_client::Project;
 use serde::{Deserialize, Deserializer};
-
-/// The namespace and name of a Service.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServiceName {
-    pub namespace: Box<str>,
-    pub name: Box<str>,
-}
-
-impl std::fmt::Display for ServiceName {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}/{}", self.namespace, self.name)
-    }
-}
 
 /// A transport protocol, by its IP protocol number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
@@ -78,9 +67,11 @@ pub struct PortView {
     pub node_port: u16,
 }
 
-/// One EndpointSlice of a Service; slices of address type FQDN have no view.
+/// One EndpointSlice of a Service; slices of address type FQDN have no view. Found by the term `namespace/service`.
 #[derive(Debug, Clone, Default)]
 pub struct SliceView {
+    /// `namespace/name`.
+    pub service: Box<str>,
     pub endpoints: Box<[EndpointView]>,
     /// Name, protocol, port; ports without a number are left out.
     pub ports: Box<[(Box<str>, Protocol, u16)]>,
@@ -101,9 +92,8 @@ pub struct EndpointView {
 }
 
 impl ServiceView {
-    pub fn read(json: &[u8]) -> Result<(ServiceName, ServiceView), serde_json::Error> {
+    pub fn read(json: &[u8]) -> Result<ServiceView, serde_json::Error> {
         let service: Service = serde_json::from_slice(json)?;
-        let name = ServiceName { namespace: service.metadata.namespace, name: service.metadata.name };
         let spec = service.spec;
         let external = &*spec.kind == "ExternalName";
         let cluster_ips: Vec<&str> = if spec.cluster_ips.is_empty() {
@@ -115,7 +105,7 @@ impl ServiceView {
         let external_ips = spec.external_ips.iter().chain(balancer.map(|ingress| &ingress.ip));
         let affinity = (&*spec.session_affinity == "ClientIP")
             .then(|| spec.session_affinity_config.client_ip.timeout_seconds.unwrap_or(10800));
-        let view = ServiceView {
+        Ok(ServiceView {
             headless: !external && cluster_ips.contains(&"None"),
             cluster_ips: if external {
                 Box::default()
@@ -129,14 +119,13 @@ impl ServiceView {
             affinity,
             ports: spec.ports.into_boxed_slice(),
             foreign: service.metadata.labels.proxy.is_some(),
-        };
-        Ok((name, view))
+        })
     }
 }
 
 impl SliceView {
-    /// The Service it belongs to, the slice's own name, and the view; `None` for slices without Service or with names for addresses.
-    pub fn read(json: &[u8]) -> Result<Option<(ServiceName, Box<str>, SliceView)>, serde_json::Error> {
+    /// `None` for slices without Service or with names for addresses.
+    pub fn read(json: &[u8]) -> Result<Option<SliceView>, serde_json::Error> {
         let slice: Slice = serde_json::from_slice(json)?;
         let Some(service) = slice.metadata.labels.service else { return Ok(None) };
         if &*slice.address_type == "FQDN" {
@@ -156,14 +145,34 @@ impl SliceView {
                 nodes: endpoint.hints.for_nodes.into_iter().map(|hint| hint.name).collect(),
             })
         });
-        let view = SliceView {
+        Ok(Some(SliceView {
+            service: format!("{}/{service}", slice.metadata.namespace).into(),
             endpoints: endpoints.collect(),
             ports: slice.ports.into_iter().filter_map(|port| Some((port.name, port.protocol, port.port?))).collect(),
             ipv6: &*slice.address_type == "IPv6",
-        };
-        let name = ServiceName { namespace: slice.metadata.namespace, name: service };
-        Ok(Some((name, slice.metadata.name, view)))
+        }))
     }
+}
+
+impl Project for ServiceView {
+    fn project(object: &Object) -> Option<Self> {
+        Self::read(object.json()).inspect_err(|error| unreadable(object, error)).ok()
+    }
+}
+
+impl Project for SliceView {
+    fn project(object: &Object) -> Option<Self> {
+        Self::read(object.json()).inspect_err(|error| unreadable(object, error)).ok().flatten()
+    }
+
+    fn terms(&self) -> Vec<Box<str>> {
+        vec![self.service.clone()]
+    }
+}
+
+fn unreadable(object: &Object, error: &serde_json::Error) {
+    let meta = object.meta();
+    tracing::warn!(kind = %object.resource().kind, ns = %meta.namespace, name = %meta.name, %error, "object cannot be read");
 }
 
 /// Go writes empty lists of some fields as `null`.
@@ -175,8 +184,6 @@ fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializ
 struct Metadata {
     #[serde(default)]
     namespace: Box<str>,
-    #[serde(default)]
-    name: Box<str>,
     #[serde(default, deserialize_with = "nullable")]
     labels: Labels,
 }
@@ -315,11 +322,11 @@ mod tests {
     fn nulls_and_absent_fields_read_as_their_defaults() {
         let slice = br#"{"metadata":{"namespace":"d","name":"web-1","labels":{"kubernetes.io/service-name":"web"}},
             "addressType":"IPv4","ports":null,"endpoints":[{"addresses":["10.42.0.2"],"conditions":{}},{"addresses":["10.42.0.3"],"conditions":{"ready":false}}]}"#;
-        let (name, own, view) = SliceView::read(slice).expect("it reads").expect("it has a Service");
-        assert_eq!((name.to_string().as_str(), &*own), ("d/web", "web-1"));
+        let view = SliceView::read(slice).expect("it reads").expect("it has a Service");
+        assert_eq!(&*view.service, "d/web");
         assert!(view.endpoints[0].ready && view.endpoints[0].serving && !view.endpoints[1].serving);
         let service = br#"{"metadata":{"namespace":"d","name":"web"},"spec":{"clusterIP":"None","externalIPs":null}}"#;
-        let (_, view) = ServiceView::read(service).expect("it reads");
+        let view = ServiceView::read(service).expect("it reads");
         assert!(view.headless && view.cluster_ips.is_empty());
     }
 }

@@ -1,14 +1,15 @@
 //! A batch: changes of one table that the kernel takes together or not at all.
 
 use super::expression::{Rule, Verdict};
-use super::message::{ATTRIBUTE_LIMIT, Attributes, SUBSYSTEM_NFTABLES, message};
+use crate::netlink::message::{ATTRIBUTE_LIMIT, Attributes, SUBSYSTEM_NFTABLES, message};
+use crate::netlink::{KernelError, NetlinkSocket};
 
 const INET: u8 = 1;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 
 const REQUEST: u16 = 1;
-pub(super) const ACKNOWLEDGE: u16 = 4;
+const ACKNOWLEDGE: u16 = 4;
 const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
 
@@ -235,12 +236,15 @@ impl Batch {
         }
     }
 
-    /// The bytes to send, the sequence number whose answer says that all is done, and a label per sequence number from 1.
-    pub(super) fn finish(mut self) -> (Vec<u8>, u32, Vec<Box<str>>) {
+    /// Sends the batch and waits for the kernel's answer. An error means that nothing of it was done.
+    pub fn commit(mut self, socket: &mut NetlinkSocket) -> Result<(), KernelError> {
+        if self.is_empty() {
+            return Ok(());
+        }
         let flags = u16::from_ne_bytes([self.buffer[self.last + 6], self.buffer[self.last + 7]]) | ACKNOWLEDGE;
         self.buffer[self.last + 6..self.last + 8].copy_from_slice(&flags.to_ne_bytes());
         message(&mut self.buffer, BATCH_END, REQUEST, self.sequence + 1, 0, SUBSYSTEM_NFTABLES, |_| ());
-        (self.buffer, self.sequence, self.labels)
+        socket.transact(&self.buffer, self.sequence, &self.labels)
     }
 }
 

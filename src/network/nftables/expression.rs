@@ -1,6 +1,6 @@
 //! Rules as lists of nf_tables expressions over 32-bit registers (linux/netfilter/nf_tables.h).
 
-use super::message::Attributes;
+use crate::netlink::message::Attributes;
 
 /// Where a packet or a value goes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use coracle_client::Key as ObjectKey;
+
 use super::element::{Content, Family, Group, Key};
 use super::plan::{Fragment, Groups, Scope};
 use super::ruleset;
 use crate::nftables::{Batch, Value};
-use crate::views::ServiceName;
 
 /// Who puts elements into the table. Where two claim one key, the smaller owner has it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Owner {
     Dns,
-    Service(Arc<ServiceName>),
+    Service(ObjectKey),
     /// A pod sandbox with host ports.
     Sandbox(Arc<str>),
 }
@@ -90,6 +91,11 @@ impl Ledger {
         if !fragment.is_empty() {
             self.owners.insert(owner.clone(), fragment);
         }
+    }
+
+    /// What the owner has claimed.
+    pub fn fragment(&self, owner: &Owner) -> Option<&Fragment> {
+        self.owners.get(owner)
     }
 
     fn desired(&self, key: &Key) -> Option<&Content> {

@@ -51,6 +51,37 @@ pub struct Prefix {
     pub length: u8,
 }
 
+/// A text that is no `address/length`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no address range")]
+pub struct PrefixError(String);
+
+impl std::str::FromStr for Prefix {
+    type Err = PrefixError;
+
+    fn from_str(text: &str) -> Result<Self, PrefixError> {
+        let error = || PrefixError(text.to_owned());
+        let (address, length) = text.split_once('/').ok_or_else(error)?;
+        let address: IpAddr = address.parse().map_err(|_| error())?;
+        let length: u8 = length.parse().map_err(|_| error())?;
+        let limit = if address.is_ipv4() { 32 } else { 128 };
+        if length > limit {
+            return Err(error());
+        }
+        Ok(Self { address, length })
+    }
+}
+
+impl Prefix {
+    pub fn contains(&self, address: IpAddr) -> bool {
+        if address.is_ipv4() != self.address.is_ipv4() {
+            return false;
+        }
+        let (first, last, _) = span(self);
+        (first..=last).contains(&number(address))
+    }
+}
+
 /// What the fixed part depends on.
 #[derive(Debug, Clone, Default)]
 pub struct TableConfig {
@@ -191,11 +222,15 @@ fn ranges<'a>(prefixes: impl Iterator<Item = &'a Prefix>) -> Vec<(Vec<u8>, Value
 }
 
 fn span(prefix: &Prefix) -> (u128, u128, usize) {
-    let bytes = octets(prefix.address);
-    let number = bytes.iter().fold(0u128, |number, byte| (number << 8) | u128::from(*byte));
-    let free = (bytes.len() * 8).saturating_sub(usize::from(prefix.length));
+    let number = number(prefix.address);
+    let width = if prefix.address.is_ipv4() { 4 } else { 16 };
+    let free = (width * 8usize).saturating_sub(usize::from(prefix.length));
     let mask = if free >= 128 { u128::MAX } else { (1u128 << free) - 1 };
-    (number & !mask, number | mask, bytes.len())
+    (number & !mask, number | mask, width)
+}
+
+fn number(address: IpAddr) -> u128 {
+    octets(address).iter().fold(0, |number, byte| (number << 8) | u128::from(*byte))
 }
 
 fn chains(batch: &mut Batch) {

@@ -8,7 +8,8 @@ use serde_json::{Value as Json, json};
 use super::ledger::{Ledger, Owner};
 use super::plan::{self, NodeFacts};
 use super::ruleset::{self, Prefix, TableConfig};
-use crate::nftables::{Batch, NetfilterSocket};
+use crate::netlink::NetlinkSocket;
+use crate::nftables::Batch;
 use crate::testing::{Machines, Namespace};
 use crate::views::{ServiceView, SliceView};
 
@@ -20,8 +21,8 @@ fn facts() -> NodeFacts {
     }
 }
 
-/// `pod node [condition...]` lines as an EndpointSlice of both kinds of address.
-fn slices(endpoints: &[(&str, &str, &str)]) -> Vec<SliceView> {
+/// (pod, node, state) as an EndpointSlice for each kind of address.
+fn slice_objects(service: &str, endpoints: &[(&str, &str, &str)]) -> [Json; 2] {
     let slice = |ipv6: bool| {
         let of_family = endpoints.iter().filter(|(address, ..)| address.contains(':') == ipv6);
         let endpoints: Vec<Json> = of_family
@@ -36,14 +37,17 @@ fn slices(endpoints: &[(&str, &str, &str)]) -> Vec<SliceView> {
                     "conditions": {"ready": ready, "serving": !state.contains("unready"), "terminating": terminating}})
             })
             .collect();
-        json!({"metadata": {"namespace": "default", "name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+        json!({"kind": "EndpointSlice", "metadata": {"namespace": "default", "name": format!("{service}-{ipv6}"), "labels": {"kubernetes.io/service-name": service}},
             "addressType": if ipv6 { "IPv6" } else { "IPv4" }, "endpoints": endpoints,
             "ports": [{"name": "http", "protocol": "TCP", "port": 8080}, {"name": "dns", "protocol": "UDP", "port": 8080}]})
     };
     [slice(false), slice(true)]
-        .iter()
-        .map(|slice| SliceView::read(slice.to_string().as_bytes()).expect("it reads").expect("it has a Service").2)
-        .collect()
+}
+
+fn slices(endpoints: &[(&str, &str, &str)]) -> Vec<SliceView> {
+    let read =
+        |slice: &Json| SliceView::read(slice.to_string().as_bytes()).expect("it reads").expect("it has a Service");
+    slice_objects("web", endpoints).iter().map(read).collect()
 }
 
 fn service(name: &str, spec: Json) -> (Owner, ServiceView) {
@@ -52,8 +56,8 @@ fn service(name: &str, spec: Json) -> (Owner, ServiceView) {
         spec["ports"] = json!([{"name": "http", "port": 80}]);
     }
     let service = json!({"metadata": {"namespace": "default", "name": name}, "spec": spec});
-    let (name, view) = ServiceView::read(service.to_string().as_bytes()).expect("it reads");
-    (Owner::Service(name.into()), view)
+    let view = ServiceView::read(service.to_string().as_bytes()).expect("it reads");
+    (Owner::Service(coracle_client::Key::new("default", name)), view)
 }
 
 fn set(ledger: &mut Ledger, (owner, view): &(Owner, ServiceView), slices: &[SliceView]) {
@@ -244,7 +248,7 @@ fn install(node: &Namespace, ledger: &mut Ledger) {
     ledger.reset();
     let changes = ledger.changes();
     changes.write(&mut batch);
-    node.run(|| NetfilterSocket::open().expect("nf_tables").commit(batch).expect("the kernel takes the table"));
+    node.run(|| batch.commit(&mut NetlinkSocket::netfilter().expect("nf_tables")).expect("the kernel takes the table"));
     ledger.done(&changes);
 }
 
@@ -252,7 +256,9 @@ fn update(node: &Namespace, ledger: &mut Ledger) {
     let changes = ledger.changes();
     let mut batch = Batch::new(ruleset::TABLE);
     changes.write(&mut batch);
-    node.run(|| NetfilterSocket::open().expect("nf_tables").commit(batch).expect("the kernel takes the change"));
+    node.run(|| {
+        batch.commit(&mut NetlinkSocket::netfilter().expect("nf_tables")).expect("the kernel takes the change")
+    });
     ledger.done(&changes);
 }
 
@@ -408,4 +414,81 @@ fn every_scope_in_the_kernel() {
     let maps = listed["nftables"].as_array().expect("a list").iter().filter(|item| item.get("map").is_some()).count();
     assert!(maps > 10, "{maps}");
     print!("{}", node.shell("nft list ruleset"));
+}
+
+#[test]
+fn the_task_follows_what_it_is_told() {
+    use std::sync::Arc;
+
+    use coracle_api::Resource;
+    use coracle_base::{shutdown::Shutdown, task};
+    use coracle_client::Views;
+    use tokio::sync::watch;
+
+    use super::sync::{self, Sources};
+    use crate::testing::Played;
+
+    let machines = Machines::new();
+    let pod = &machines.pods[0];
+    let played = Arc::new(Played::default());
+    let web = json!({"kind": "Service", "metadata": {"namespace": "default", "name": "web"}, "spec": {"clusterIPs": ["10.43.0.1", "fd43::1"],
+        "ports": [{"name": "http", "port": 80}, {"name": "dns", "port": 53, "protocol": "UDP"}]}});
+    let put =
+        |endpoints: &[(&str, &str, &str)]| slice_objects("web", endpoints).iter().for_each(|slice| played.put(slice));
+    played.put(&web);
+    put(&[PODS[1], PODS[4]]);
+    crate::testing::agent(&machines.node, async {
+        let table = Arc::new(super::Table::open(table()).expect("nf_tables"));
+        assert!(!table.exists().expect("nf_tables answers"));
+        let views = Views::new(played.clone());
+        let sources = Sources {
+            services: views.view(&Resource::find("", "v1", "services").expect("in the catalog")),
+            slices: views.view(&Resource::find("discovery.k8s.io", "v1", "endpointslices").expect("in the catalog")),
+            node: Arc::new(facts()),
+            table: table.clone(),
+        };
+        let (sender, mut installed) = watch::channel(false);
+        let _task = task::spawn("services", sync::run(sources, sender, Shutdown::new()));
+        views.start();
+        installed.wait_for(|installed| *installed).await.expect("the task lives");
+        assert!(table.exists().expect("nf_tables answers"));
+        assert_eq!(pod.ask("10.43.0.1", 80), "two 10.42.0.2");
+        assert_eq!(pod.ask("fd43::1", 80), "two fd42::2");
+
+        // One client socket: its flow moves when its endpoint goes.
+        let socket = pod.run(|| std::net::UdpSocket::bind("0.0.0.0:0").expect("free"));
+        socket.connect("10.43.0.1:53").expect("a route");
+        socket.set_read_timeout(Some(std::time::Duration::from_millis(200))).expect("a timeout");
+        let ask = || {
+            let mut buffer = [0; 64];
+            socket.send(b"?")?;
+            let length = socket.recv(&mut buffer)?;
+            Ok::<_, std::io::Error>(String::from_utf8_lossy(&buffer[..length]).into_owned())
+        };
+        assert_eq!(ask().expect("it answers"), "two 10.42.0.2");
+        put(&[PODS[0]]);
+        let moved = async {
+            while !ask().is_ok_and(|answer| answer == "one 192.0.2.1") {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), moved).await.expect("the flow moves");
+
+        // Somebody flushes the rules: the next change makes the table anew.
+        machines.node.shell("nft flush ruleset");
+        put(&[PODS[1]]);
+        let back = async {
+            while pod.ask("10.43.0.1", 80) != "two 10.42.0.2" {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), back).await.expect("the table is back");
+        played.delete(&web);
+        let gone = async {
+            while pod.ask("10.43.0.1", 80) != "ConnectionRefused" {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), gone).await.expect("the Service goes");
+    });
 }

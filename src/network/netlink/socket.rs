@@ -10,7 +10,6 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
-use super::batch::Batch;
 use super::message::{Received, messages};
 
 const ERROR: u16 = 2;
@@ -40,8 +39,8 @@ impl KernelError {
     }
 }
 
-/// A NETLINK_NETFILTER socket of the network namespace in which it was opened. Its calls block (a commit waits for RCU): not for tokio workers.
-pub struct NetfilterSocket {
+/// A netlink socket of the network namespace in which it was opened. Its calls block (a commit waits for RCU): not for tokio workers.
+pub struct NetlinkSocket {
     socket: OwnedFd,
     buffer: Vec<u8>,
 }
@@ -50,28 +49,33 @@ fn failed(operation: &'static str) -> impl Fn(Errno) -> KernelError {
     move |errno| KernelError::Socket { operation, source: io::Error::from(errno) }
 }
 
-impl NetfilterSocket {
-    pub fn open() -> Result<Self, KernelError> {
-        let socket =
-            socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkNetFilter)
-                .map_err(failed("socket"))?;
+impl NetlinkSocket {
+    /// For nf_tables and connection tracking.
+    pub fn netfilter() -> Result<Self, KernelError> {
+        Self::open(SockProtocol::NetlinkNetFilter)
+    }
+
+    /// For links, addresses, routes and neighbours.
+    pub fn route() -> Result<Self, KernelError> {
+        Self::open(SockProtocol::NetlinkRoute)
+    }
+
+    fn open(protocol: SockProtocol) -> Result<Self, KernelError> {
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)
+            .map_err(failed("socket"))?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(failed("bind"))?;
         let timeout = TimeVal::seconds(30);
         setsockopt(&socket, sockopt::ReceiveTimeout, &timeout).map_err(failed("timeout"))?;
         Ok(Self { socket, buffer: vec![0; 32 * 1024] })
     }
 
-    /// Sends the batch and waits for the commit. An error means that nothing of it was done.
-    pub fn commit(&mut self, batch: Batch) -> Result<(), KernelError> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let (bytes, last, labels) = batch.finish();
-        // One datagram carries the batch: a megabyte for a thousand Services.
+    /// Sends a batch in one datagram and waits for the answer to message `last`. `labels` say what each message (from 1) is about.
+    pub fn transact(&mut self, bytes: &[u8], last: u32, labels: &[Box<str>]) -> Result<(), KernelError> {
+        // A megabyte for some thousand Services.
         if bytes.len() > 128 * 1024 {
             setsockopt(&self.socket, sockopt::SndBufForce, &(2 * bytes.len())).map_err(failed("send buffer"))?;
         }
-        send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty()).map_err(failed("send"))?;
+        send(self.socket.as_raw_fd(), bytes, MsgFlags::empty()).map_err(failed("send"))?;
         let mut refused = None;
         loop {
             let mut done = false;
@@ -99,8 +103,8 @@ impl NetfilterSocket {
         }
     }
 
-    /// Sends one request and gives every message of its answer to `each`, up to the end of the dump.
-    pub fn dump(&mut self, request: &[u8], mut each: impl FnMut(Received<'_>)) -> Result<(), KernelError> {
+    /// Sends one request and gives every message of its answer to `each`, up to the acknowledgement or the end of the dump.
+    pub fn request(&mut self, request: &[u8], mut each: impl FnMut(Received<'_>)) -> Result<(), KernelError> {
         send(self.socket.as_raw_fd(), request, MsgFlags::empty()).map_err(failed("send"))?;
         let (mut done, mut interrupted, mut error) = (false, false, 0);
         while !done {
@@ -119,7 +123,9 @@ impl NetfilterSocket {
         match (error, interrupted) {
             (0, false) => Ok(()),
             (0, true) => Err(KernelError::Interrupted),
-            (errno, _) => Err(KernelError::Socket { operation: "dump", source: io::Error::from_raw_os_error(errno) }),
+            (errno, _) => {
+                Err(KernelError::Socket { operation: "request", source: io::Error::from_raw_os_error(errno) })
+            }
         }
     }
 

@@ -6,9 +6,8 @@ use std::ops::Range;
 pub const SUBSYSTEM_CTNETLINK: u16 = 1;
 pub const SUBSYSTEM_NFTABLES: u16 = 10;
 
-/// Bytes of a netlink header and of the nfgenmsg that follows it.
-pub const NETLINK_HEADER: usize = 16;
-pub const HEADERS: usize = NETLINK_HEADER + 4;
+/// Bytes of a netlink header.
+const NETLINK_HEADER: usize = 16;
 
 /// An attribute's length is a u16 that counts its own header.
 pub const ATTRIBUTE_LIMIT: usize = u16::MAX as usize;
@@ -45,6 +44,11 @@ impl<'a> Attributes<'a> {
 
     pub fn u64(&mut self, kind: u16, value: u64) {
         self.bytes(kind, &value.to_be_bytes());
+    }
+
+    /// Numbers of rtnetlink are in host order.
+    pub fn native(&mut self, kind: u16, value: u32) {
+        self.bytes(kind, &value.to_ne_bytes());
     }
 
     /// NUL-terminated.
@@ -85,15 +89,26 @@ pub fn message(
     resource: u16,
     fill: impl FnOnce(&mut Attributes<'_>),
 ) -> Range<usize> {
+    let [high, low] = resource.to_be_bytes();
+    plain_message(buffer, kind, flags, sequence, &[family, 0, high, low], fill)
+}
+
+/// Appends one message: header, a body of fixed layout, attributes.
+pub fn plain_message(
+    buffer: &mut Vec<u8>,
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    body: &[u8],
+    fill: impl FnOnce(&mut Attributes<'_>),
+) -> Range<usize> {
     let start = buffer.len();
     buffer.extend_from_slice(&[0; 4]);
     buffer.extend_from_slice(&kind.to_ne_bytes());
     buffer.extend_from_slice(&flags.to_ne_bytes());
     buffer.extend_from_slice(&sequence.to_ne_bytes());
     buffer.extend_from_slice(&[0; 4]);
-    buffer.push(family);
-    buffer.push(0);
-    buffer.extend_from_slice(&resource.to_be_bytes());
+    buffer.extend_from_slice(body);
     fill(&mut Attributes::new(buffer));
     let length = u32::try_from(buffer.len() - start).expect("a message is below 4 GiB");
     buffer[start..start + 4].copy_from_slice(&length.to_ne_bytes());

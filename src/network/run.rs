@@ -1,0 +1,160 @@
+//! The room's entry: one call starts everything a node's network needs.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use coracle_api::Resource;
+use coracle_base::shutdown::Shutdown;
+use coracle_base::task::{self, Task};
+use coracle_client::{ObjectSource, View, Views};
+use tokio::sync::watch;
+
+use crate::cni::{Server, ServerConfig, ServerError};
+use crate::netlink::KernelError;
+use crate::node::{self, NodeError};
+use crate::services::sync::{self, Sources};
+use crate::services::{NodeFacts, Prefix, Table, TableConfig};
+use crate::views::{ServiceView, SliceView};
+
+/// What a node's network is made from.
+#[derive(Debug, Clone)]
+pub struct NetworkConfig {
+    /// The node instance's id: part of every name outside the data directory.
+    pub instance: Box<str>,
+    pub node_name: Box<str>,
+    /// The node's label topology.kubernetes.io/zone, or empty.
+    pub zone: Box<str>,
+    /// At most one of each family counts as the source of the node's own packets to Services.
+    pub node_ips: Vec<IpAddr>,
+    /// This node's pods (spec.podCIDRs).
+    pub pod_ranges: Vec<Prefix>,
+    /// All pods of the cluster.
+    pub cluster_ranges: Vec<Prefix>,
+    pub service_ranges: Vec<Prefix>,
+    /// `None` leaves DNS to others.
+    pub dns: Option<DnsConfig>,
+    /// Where the CNI plugin finds the agent: `/run/coracle-<id>/cni.sock`. `None` leaves pods to another CNI plugin.
+    pub cni_socket: Option<PathBuf>,
+    /// Where pod addresses are remembered.
+    pub state_directory: PathBuf,
+    /// `false` leaves Services to another proxy.
+    pub services: bool,
+}
+
+/// The cluster's DNS on this node.
+#[derive(Debug, Clone)]
+pub struct DnsConfig {
+    /// The cluster's DNS addresses, in the Services' ranges.
+    pub addresses: Vec<IpAddr>,
+    /// `cluster.local`
+    pub domain: Box<str>,
+    /// Names the upstream servers: usually `/etc/resolv.conf`.
+    pub resolv_conf: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    #[error("the node's network namespace")]
+    Node(#[from] NodeError),
+    #[error("nf_tables")]
+    Table(#[from] KernelError),
+    #[error(transparent)]
+    Cni(#[from] ServerError),
+    #[error("{0} is not in the catalog")]
+    NotServed(&'static str),
+    #[error(transparent)]
+    Task(#[from] task::TaskError),
+}
+
+/// The network's tasks; they end when this is dropped, or after shutdown has begun. Links and table stay.
+pub struct Running {
+    installed: watch::Receiver<bool>,
+    tasks: Vec<Task<()>>,
+}
+
+impl Running {
+    /// Completes once the Services known to the API server are in the kernel. Pods can start before.
+    pub async fn ready(&self) {
+        // The sender lives in the task; when that is gone there is nothing to wait for.
+        let _ = self.installed.clone().wait_for(|installed| *installed).await;
+    }
+
+    pub fn is_ready(&self) -> bool {
+        *self.installed.borrow()
+    }
+
+    /// Completes once every task has ended, after shutdown has begun.
+    pub async fn ended(self) {
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "network task ended");
+            }
+        }
+    }
+}
+
+/// Prepares the network namespace and starts the tasks. When it returns, the CNI socket listens and DNS answers; a table is in the kernel:
+/// an earlier process's until the present Services are known, or one that holds no Services yet.
+pub async fn run(
+    config: NetworkConfig,
+    source: Arc<dyn ObjectSource>,
+    shutdown: Shutdown,
+) -> Result<Running, NetworkError> {
+    let views = Views::new(source);
+    let services: View<ServiceView> = views.view(&resource("", "services")?);
+    let slices: View<SliceView> = views.view(&resource("discovery.k8s.io", "endpointslices")?);
+    let mut tasks = Vec::new();
+
+    let dns_addresses = config.dns.as_ref().map(|dns| dns.addresses.clone()).unwrap_or_default();
+    let table_config = TableConfig {
+        pods: config.pod_ranges.clone(),
+        cluster: config.cluster_ranges.clone(),
+        services: if config.services { config.service_ranges.clone() } else { Vec::new() },
+        dns: None,
+    };
+    let given = config.clone();
+    let (table, mtu) = task::blocking(move || {
+        let ranges = if given.services { given.service_ranges.as_slice() } else { &[] };
+        node::prepare(ranges, &dns_addresses, &given.node_ips)?;
+        let table = Arc::new(Table::open(table_config)?);
+        if !table.exists()? {
+            table.install()?;
+        }
+        Ok::<_, NetworkError>((table, node::mtu(&given.node_ips)?))
+    })
+    .await??;
+
+    let (sender, installed) = watch::channel(false);
+    if let Some(socket) = config.cni_socket {
+        let server = ServerConfig {
+            instance: config.instance.clone(),
+            socket,
+            directory: config.state_directory.clone(),
+            ranges: config.pod_ranges,
+            mtu,
+        };
+        let (table, installed) = (table.clone(), installed.clone());
+        let runtime = tokio::runtime::Handle::current();
+        let server = task::blocking(move || {
+            let _entered = runtime.enter();
+            Server::start(server, table, installed)
+        })
+        .await??;
+        tasks.push(task::spawn("cni", server.run(shutdown.clone())));
+    }
+    if config.services {
+        let node = NodeFacts { name: config.node_name, zone: config.zone, addresses: config.node_ips };
+        let sources = Sources { services, slices, node: Arc::new(node), table };
+        tasks.push(task::spawn("services", sync::run(sources, sender, shutdown)));
+    } else {
+        task::blocking(move || table.install()).await??;
+        sender.send_replace(true);
+    }
+    views.start();
+    Ok(Running { installed, tasks })
+}
+
+fn resource(group: &'static str, plural: &'static str) -> Result<Resource, NetworkError> {
+    Resource::find(group, "v1", plural).ok_or(NetworkError::NotServed(plural))
+}
