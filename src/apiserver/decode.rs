@@ -36,7 +36,7 @@ impl<'a> From<&'a Resource> for Expected<'a> {
 /// Decodes and defaults a body that holds an object of `resource`'s kind.
 pub fn resource(call: &mut Call, body: &Bytes, resource: &Resource) -> Result<Value, Status> {
     let mut tree = object(call, body, &Expected::from(resource))?;
-    defaults::apply(resource, &mut tree);
+    default(resource, &mut tree)?;
     Ok(tree)
 }
 
@@ -75,8 +75,15 @@ pub fn normalise(call: &mut Call, tree: &Value, resource: &Resource) -> Result<V
     let ty = type_of(resource)?;
     let decoded = codec::normalise(ty, tree).map_err(|error| unreadable(&Expected::from(resource), &error))?;
     let mut tree = strict(call, decoded)?;
-    defaults::apply(resource, &mut tree);
+    default(resource, &mut tree)?;
     Ok(tree)
+}
+
+/// The rules of the kind, then the defaults of its fields.
+fn default(resource: &Resource, tree: &mut Value) -> Result<(), Status> {
+    defaults::apply(resource, tree);
+    defaults::apply_table_defaults(type_of(resource)?, tree);
+    Ok(())
 }
 
 pub fn type_of(resource: &Resource) -> Result<Type<'static>, Status> {

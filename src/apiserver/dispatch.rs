@@ -10,7 +10,7 @@ use crate::{failure, paths, verbs};
 
 pub async fn dispatch(server: &ApiServer, call: &mut Call, request: Request<Body>) -> Result<Response<Body>, Status> {
     if !call.info.is_resource {
-        return paths::answer(server, call);
+        return paths::answer(server, call).await;
     }
     let info = &call.info;
     let Some(resource) = Resource::find(&info.group, &info.version, &info.resource) else {

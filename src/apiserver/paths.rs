@@ -35,11 +35,12 @@ const PATHS: [&str; 13] = [
     "/apis/apps/v1",
 ];
 
-pub fn answer(server: &ApiServer, call: &mut Call) -> Result<Response<Body>, Status> {
+pub async fn answer(server: &ApiServer, call: &mut Call) -> Result<Response<Body>, Status> {
     if !matches!(call.method, Method::GET | Method::HEAD) {
         return Ok(failure::no_such_page());
     }
-    let path = call.path.trim_end_matches('/');
+    let path = call.path.clone();
+    let path = path.trim_end_matches('/');
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     match parts[0] {
         "" => Ok(json_answer(&json!({ "paths": PATHS }))),
@@ -53,7 +54,7 @@ pub fn answer(server: &ApiServer, call: &mut Call) -> Result<Response<Body>, Sta
             Ok(typed(text, "text/plain; version=0.0.4; charset=utf-8"))
         }
         "api" | "apis" => Ok(server.inner.discovery.answer(call, &parts)),
-        "openapi" => crate::openapi::answer(call, &parts),
+        "openapi" => crate::openapi::answer(call, &parts).await,
         ".well-known" if path == "/.well-known/openid-configuration" => {
             let host = call.header(header::HOST).to_owned();
             Ok(typed(server.inner.issuer.discovery(&format!("https://{host}")), "application/json"))

@@ -111,6 +111,10 @@ async fn paths_without_resources_answer() {
         ("/api/v1/nothing", 404, "404 page not found"),
         ("/metrics", 200, "apiserver_request_total"),
         ("/openid/v1/jwks", 200, "keys"),
+        ("/openapi/v2", 200, "io.k8s.api.core.v1.Pod"),
+        ("/openapi/v3", 200, "apis/apps/v1"),
+        ("/openapi/v3/apis/apps/v1", 200, "fieldValidation"),
+        ("/openapi/v3/apis/nothing/v1", 404, "404 page not found"),
         ("/", 200, "paths"),
         ("/nowhere", 404, "404 page not found"),
     ] {

@@ -193,3 +193,63 @@ async fn immutable_data_stays() {
         fixture.ask(&format!("PATCH {CONFIGMAPS}/a"), "application/merge-patch+json", "{\"data\":{\"x\":\"2\"}}").await;
     assert_eq!((answer.code, &answer.body["details"]["causes"][0]["field"]), (422, &json!("data")), "{}", answer.text);
 }
+
+#[tokio::test]
+async fn unknown_fields_are_told_as_asked() {
+    let fixture = Fixture::new().await;
+    let ask = |validation: &str, name: &str| {
+        let line = format!("POST {CONFIGMAPS}?fieldValidation={validation}");
+        let body = json!({"metadata": {"name": name}, "foo": 1});
+        let fixture = &fixture;
+        async move { fixture.json(&line, body).await }
+    };
+    let strict = ask("Strict", "a").await;
+    assert_eq!((strict.code, &strict.body["message"]), (400, &json!("strict decoding error: unknown field \"foo\"")));
+    let warned = ask("Warn", "b").await;
+    assert_eq!(
+        (warned.code, &warned.headers["warning"]),
+        (201, &"299 - \"unknown field \\\"foo\\\"\"".parse().unwrap())
+    );
+    assert!(ask("Ignore", "c").await.headers.get("warning").is_none());
+}
+
+#[tokio::test]
+async fn apply_owns_what_it_sets() {
+    let fixture = Fixture::new().await;
+    let target = format!("PATCH {CONFIGMAPS}/a");
+    let apply = |manager: &str, data: Value, more: &str| {
+        let body =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data}).to_string();
+        let target = format!("{target}?fieldManager={manager}{more}");
+        let fixture = &fixture;
+        async move { fixture.ask(&target, "application/apply-patch+yaml", body).await }
+    };
+    let created = apply("one", json!({"x": "1", "y": "1"}), "").await;
+    assert_eq!(created.code, 201, "{}", created.text);
+    assert_eq!(created.body["metadata"]["managedFields"][0]["operation"], "Apply");
+    let conflict = apply("two", json!({"x": "2"}), "").await;
+    assert_eq!((conflict.code, &conflict.body["reason"]), (409, &json!("Conflict")), "{}", conflict.text);
+    assert_eq!(apply("two", json!({"x": "2"}), "&force=true").await.body["data"], json!({"x": "2", "y": "1"}));
+    let left = apply("one", json!({}), "").await;
+    assert_eq!(left.body["data"], json!({"x": "2"}), "{}", left.text);
+    let same = apply("one", json!({}), "").await;
+    assert_eq!(revision(&same.body), revision(&left.body));
+    assert_eq!(fixture.ask(&target, "application/apply-patch+yaml", "{}").await.code, 422);
+}
+
+#[tokio::test]
+async fn protobuf_goes_both_ways() {
+    let fixture = Fixture::new().await;
+    fixture.configmap("a").await;
+    let accept = "application/vnd.kubernetes.protobuf";
+    let request = Request::get(format!("{CONFIGMAPS}/a")).header(header::ACCEPT, accept).body(Body::Empty).unwrap();
+    let response = fixture.send(request).await;
+    assert_eq!(response.headers()["content-type"], accept);
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    assert!(bytes.starts_with(b"k8s\0"));
+    let answer = fixture.ask(&format!("PUT {CONFIGMAPS}/a"), accept, bytes).await;
+    assert_eq!((answer.code, &answer.body["data"]["a"]), (200, &json!("1")), "{}", answer.text);
+    let request = Request::get(CONFIGMAPS).header(header::ACCEPT, accept).body(Body::Empty).unwrap();
+    let bytes = fixture.send(request).await.into_body().collect().await.unwrap().to_bytes();
+    assert!(bytes.starts_with(b"k8s\0"), "{:?}", String::from_utf8_lossy(&bytes));
+}
