@@ -6,9 +6,14 @@ use std::sync::{Arc, LazyLock};
 use coracle_api::Resource;
 use coracle_store::Key;
 
+use super::strategy::service::NODE_PORTS;
+
 static PARTITIONS: LazyLock<HashMap<Arc<str>, Resource>> = LazyLock::new(|| {
     let stored = Resource::all().filter(|resource| crate::convert::is_stored(resource));
-    stored.map(|resource| (name(&resource.group, &resource.plural).into(), resource)).collect()
+    stored
+        .chain([NODE_PORTS.clone()])
+        .map(|resource| (name(&resource.group, &resource.plural).into(), resource))
+        .collect()
 });
 
 static NAMES: LazyLock<HashMap<Resource, Arc<str>>> =

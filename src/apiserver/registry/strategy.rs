@@ -34,6 +34,8 @@ pub struct Strategy {
     pub check_update: fn(&Resource, &Value, &Value) -> Result<(), Status>,
     /// Writes that commit together with the object's: `(registry, old, new)`, `None` for absent. May fill fields of the new one.
     pub beside: fn(&Registry, Option<&Value>, Option<&mut Value>) -> Result<Vec<Op<Stored>>, Status>,
+    /// Whether `beside` fills fields of a new object: then it begins anew after a conflict.
+    pub allocates: bool,
     /// Seconds that the object lives on after a delete, given what the client asked for.
     pub grace: fn(&Value, Option<i64>) -> i64,
 }
@@ -48,6 +50,7 @@ const PLAIN: Strategy = Strategy {
     prepare_update: |_, _, _| {},
     check_update: |_, _, _| Ok(()),
     beside: |_, _, _| Ok(Vec::new()),
+    allocates: false,
     grace: |_, _| 0,
 };
 
@@ -81,8 +84,10 @@ static POD: Strategy = Strategy {
 static SERVICE: Strategy = Strategy {
     create_on_update: true,
     returns_deleted: true,
+    prepare_create: service::prepare_create,
     prepare_update: service::prepare_update,
     beside: service::beside,
+    allocates: true,
     ..PLAIN
 };
 

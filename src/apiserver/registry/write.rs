@@ -78,6 +78,7 @@ impl Writer<'_> {
         strategy::prepare_create(resource, &mut new);
         require_name(resource, &new)?;
         self.check(Operation::Create, resource, "", &new, None)?;
+        let pristine = Strategy::of(resource).allocates.then(|| new.clone());
         for attempt in 0..ATTEMPTS {
             let name = metadata::text(&new, "name").to_owned();
             if self.registry.get(resource, namespace, &name).await?.is_none() {
@@ -89,7 +90,10 @@ impl Writer<'_> {
                 match self.registry.commit(ops).await {
                     Ok(committed) => return Ok(first(committed.entries)),
                     // An address that another Service got first; the next attempt takes another one.
-                    Err(TxnError::Conflict { op, .. }) if op > 0 => continue,
+                    Err(TxnError::Conflict { op, .. }) if op > 0 => {
+                        new = pristine.clone().unwrap_or(new);
+                        continue;
+                    }
                     Err(TxnError::Conflict { .. }) => {}
                     Err(error) => return Err(store_failure(resource, &error)),
                 }

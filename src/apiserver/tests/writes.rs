@@ -253,3 +253,68 @@ async fn protobuf_goes_both_ways() {
     let bytes = fixture.send(request).await.into_body().collect().await.unwrap().to_bytes();
     assert!(bytes.starts_with(b"k8s\0"), "{:?}", String::from_utf8_lossy(&bytes));
 }
+
+#[tokio::test]
+async fn addresses_and_node_ports_are_handed_out_once() {
+    let fixture = Fixture::new().await;
+    let services = "/api/v1/namespaces/default/services";
+    let service = |name: &str, more: Value| {
+        let mut spec = json!({"ports": [{"port": 80}], "selector": {"app": "a"}});
+        for (key, value) in more.as_object().unwrap() {
+            spec[key] = value.clone();
+        }
+        json!({"metadata": {"name": name}, "spec": spec})
+    };
+    let first = fixture.create(services, service("a", json!({"type": "NodePort"}))).await;
+    let address = first["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    assert_eq!(first["spec"]["clusterIPs"], json!([address]));
+    assert_eq!(
+        (&first["spec"]["ipFamilies"], &first["spec"]["ipFamilyPolicy"]),
+        (&json!(["IPv4"]), &json!("SingleStack"))
+    );
+    let port = first["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
+    assert!((30000..=32767).contains(&port));
+    let object = fixture.get(&format!("/apis/networking.k8s.io/v1/ipaddresses/{address}")).await.body;
+    assert_eq!(object["spec"]["parentRef"]["name"], "a");
+    for (more, field) in [
+        (json!({"clusterIP": address}), "spec.clusterIPs"),
+        (json!({"clusterIP": "192.168.0.1"}), "spec.clusterIPs"),
+        (json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]}), "spec.ports[0].nodePort"),
+        (json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]}), "spec.ports[0].nodePort"),
+        (json!({"ipFamilyPolicy": "RequireDualStack"}), "spec.ipFamilyPolicy"),
+    ] {
+        let answer = fixture.json(&format!("POST {services}"), service("b", more.clone())).await;
+        let cause = &answer.body["details"]["causes"][0];
+        assert_eq!((answer.code, &cause["field"]), (422, &json!(field)), "{more}: {}", answer.text);
+    }
+    // The object as it was made first is no wish to give back what it got.
+    let again = fixture.json(&format!("PUT {services}/a"), service("a", json!({"type": "NodePort"}))).await;
+    assert_eq!((&again.body["spec"], again.code), (&first["spec"], 200), "{}", again.text);
+    let plain = fixture.json(&format!("PUT {services}/a"), service("a", json!({"type": "ClusterIP"}))).await;
+    assert_eq!((plain.body["spec"]["ports"][0].get("nodePort"), plain.code), (None, 200), "{}", plain.text);
+    fixture
+        .create(services, service("b", json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]})))
+        .await;
+    fixture.ask(&format!("DELETE {services}/a"), "", Body::Empty).await;
+    assert_eq!(fixture.get(&format!("/apis/networking.k8s.io/v1/ipaddresses/{address}")).await.code, 404);
+    let taken = fixture.create(services, service("c", json!({"clusterIP": address}))).await;
+    assert_eq!(taken["spec"]["clusterIP"], json!(address));
+    let headless = fixture.create(services, service("d", json!({"clusterIP": "None"}))).await;
+    assert_eq!(headless["spec"]["clusterIPs"], json!(["None"]));
+}
+
+#[tokio::test]
+async fn no_address_is_given_twice_in_a_race() {
+    let fixture = Fixture::new().await;
+    let make = |index: usize| {
+        let body =
+            json!({"metadata": {"name": format!("s{index}")}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
+        let fixture = &fixture;
+        async move { fixture.create("/api/v1/namespaces/default/services", body).await }
+    };
+    let services = futures::future::join_all((0..64).map(make)).await;
+    let distinct =
+        |field: fn(&Value) -> String| services.iter().map(field).collect::<std::collections::BTreeSet<_>>().len();
+    assert_eq!(distinct(|service| service["spec"]["clusterIP"].to_string()), 64);
+    assert_eq!(distinct(|service| service["spec"]["ports"][0]["nodePort"].to_string()), 64);
+}
