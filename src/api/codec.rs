@@ -105,3 +105,6 @@ pub fn type_of<'s>(schema: &'s Schema, meta: &TypeMeta) -> Option<Type<'s>> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod fuzz;

@@ -73,7 +73,7 @@ fn difference(found: &Result<Decoded, DecodeError>, expected: &Value) -> String 
     }
 }
 
-fn first_difference(path: &str, found: &Value, expected: &Value) -> String {
+pub(super) fn first_difference(path: &str, found: &Value, expected: &Value) -> String {
     match (found, expected) {
         (Value::Object(found), Value::Object(expected)) => {
             for key in found.keys().chain(expected.keys()) {

@@ -178,7 +178,10 @@ fn value(ty: Type<'_>, number: u16, entry: Entry<'_>, old: Option<Value>, depth:
                             _ => {}
                         }
                     }
-                    map.insert(key, item.unwrap_or_else(|| zero(element(ty))));
+                    // A lacking value is empty, also for bytes, whose zero value would be null.
+                    let lacking =
+                        || if element(ty).kind() == Kind::Bytes { Value::from("") } else { zero(element(ty)) };
+                    map.insert(key, item.unwrap_or_else(lacking));
                     Value::Object(map)
                 }
                 _ => composite(ty, bytes, old, depth + 1)?,
