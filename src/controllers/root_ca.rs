@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use coracle_api::Object;
-use coracle_client::{Controller, Error, Key, Next, Project, found};
+use coracle_base::crypto;
+use coracle_client::{Controller, Error, Key, Next, Project};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -22,13 +23,24 @@ const DESCRIPTION: (&str, &str) = (
      internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.",
 );
 
-/// That one of the name is there.
-struct RootView;
+/// The ConfigMap of that name, by a hash of what it should hold: its role may write ConfigMaps but not read them.
+struct RootView {
+    hash: [u8; 32],
+}
 
 impl Project for RootView {
     fn project(object: &Object) -> Option<Self> {
-        (&*object.meta().name == NAME).then_some(RootView)
+        if &*object.meta().name != NAME {
+            return None;
+        }
+        let map: ConfigMap = object.decode().ok()?;
+        let described = map.metadata.annotations.as_ref().and_then(|annotations| annotations.get(DESCRIPTION.0));
+        Some(RootView { hash: hash(map.data.as_ref(), described.map(String::as_str)) })
     }
+}
+
+fn hash(data: Option<&BTreeMap<String, String>>, described: Option<&str>) -> [u8; 32] {
+    crypto::sha256(format!("{data:?} {described:?}").as_bytes())
 }
 
 pub fn start(scope: Scope) -> BoxFuture<'static, ()> {
@@ -39,40 +51,40 @@ pub fn start(scope: Scope) -> BoxFuture<'static, ()> {
         .on(&maps, |change| Some(Key::cluster(change.item().key.namespace.clone())));
     let shutdown = scope.shutdown.clone();
     let reconcile = move |key: Key| {
-        let (scope, namespaces) = (scope.clone(), namespaces.clone());
+        let (scope, namespaces, maps) = (scope.clone(), namespaces.clone(), maps.clone());
         async move {
             if namespaces.get(&key).is_none_or(|namespace| namespace.deleting) {
                 return Ok(Next::Done);
             }
-            publish(&scope, &key.name).await
+            let there = maps.get(&Key::new(key.name.clone(), NAME)).map(|map| map.hash);
+            publish(&scope, &key.name, there).await
         }
     };
     async move { controller.run(&shutdown, reconcile).await }.boxed()
 }
 
-async fn publish(scope: &Scope, namespace: &str) -> Result<Next, Error> {
-    let api: Api<ConfigMap> = Api::namespaced(scope.client.clone(), namespace);
+async fn publish(scope: &Scope, namespace: &str, there: Option<[u8; 32]>) -> Result<Next, Error> {
     let data = BTreeMap::from([("ca.crt".to_owned(), scope.root_ca.to_string())]);
-    let Some(mut there) = found(api.get(NAME).await)? else {
-        let metadata = ObjectMeta {
-            name: Some(NAME.to_owned()),
-            annotations: Some(BTreeMap::from([(DESCRIPTION.0.to_owned(), DESCRIPTION.1.to_owned())])),
-            ..ObjectMeta::default()
-        };
-        let map = ConfigMap { metadata, data: Some(data), ..ConfigMap::default() };
-        return match api.create(&PostParams::default(), &map).await.map_err(Error::from) {
-            Err(error) if !(error.is_already_exists() || error.is_namespace_terminating() || error.is_not_found()) => {
-                Err(error)
-            }
-            _ => Ok(Next::Done),
-        };
-    };
-    let annotations = there.metadata.annotations.get_or_insert_default();
-    let described = annotations.insert(DESCRIPTION.0.to_owned(), DESCRIPTION.1.to_owned());
-    if there.data.as_ref() == Some(&data) && described.as_deref() == Some(DESCRIPTION.1) {
+    if there == Some(hash(Some(&data), Some(DESCRIPTION.1))) {
         return Ok(Next::Done);
     }
-    there.data = Some(data);
-    api.replace(NAME, &PostParams::default(), &there).await?;
-    Ok(Next::Done)
+    let api: Api<ConfigMap> = Api::namespaced(scope.client.clone(), namespace);
+    let metadata = ObjectMeta {
+        name: Some(NAME.to_owned()),
+        annotations: Some(BTreeMap::from([(DESCRIPTION.0.to_owned(), DESCRIPTION.1.to_owned())])),
+        ..ObjectMeta::default()
+    };
+    let map = ConfigMap { metadata, data: Some(data), ..ConfigMap::default() };
+    let written = match there {
+        Some(_) => api.replace(NAME, &PostParams::default(), &map).await,
+        None => api.create(&PostParams::default(), &map).await,
+    };
+    match written.map_err(Error::from) {
+        // The view follows, and with it another look.
+        Err(error) if error.is_already_exists() || error.is_namespace_terminating() || error.is_not_found() => {
+            Ok(Next::Done)
+        }
+        Err(error) => Err(error),
+        Ok(_) => Ok(Next::Done),
+    }
 }

@@ -37,7 +37,7 @@ pub use config::{Config, NetworkConfig, NodeConfig, Part};
 pub use error::Error;
 
 use api::Api;
-use components::Components;
+use components::{Components, Parts};
 use data_directory::DataDirectory;
 use dialer::LocalDialer;
 use gate::Gate;
@@ -72,7 +72,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let own = Arc::new(User::api_server());
     let api = Api::new(components::client(&server, own.clone()), "coracle");
     let dialer = Arc::new(LocalDialer::new(api.clone()));
-    server.set_dialer(dialer.clone());
+    server.set_dialer(dialer);
     let rules = task::spawn("rules", {
         let (server, shutdown) = (server.clone(), shutdown.child());
         async move { server.run(shutdown).await }
@@ -87,7 +87,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     gate.set_ready();
     tracing::info!(port, milliseconds = started.elapsed().as_millis(), "API server ready");
 
-    let components = Components::start(&config, &server, &dialer, &directory, &shutdown);
+    let mut components = Components::start(&Parts { server: &server, pki: &pki, shutdown: &shutdown });
     let manifests = task::spawn("manifests", {
         let api = Api::new(components::client(&server, own), "coracle-manifests");
         let (folder, record) = (directory.server("manifests"), directory.server("manifests.json"));
