@@ -10,11 +10,13 @@ use coracle_base::task::{self, Task, TaskError};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 
+use crate::config::Config;
 use crate::error::Error;
 use crate::pki::Pki;
 
 /// What components are made from.
 pub struct Parts<'a> {
+    pub config: &'a Config,
     pub server: &'a ApiServer,
     pub pki: &'a Pki,
     pub shutdown: &'a Shutdown,
@@ -30,6 +32,7 @@ impl Components {
     pub fn start(parts: &Parts<'_>) -> Self {
         let mut components = Self { running: Vec::new() };
         components.add("controllers", controllers(parts));
+        components.add("scheduler", scheduler(parts));
         components
     }
 
@@ -87,5 +90,16 @@ fn controllers(parts: &Parts<'_>) -> BoxFuture<'static, ()> {
         clock: Clock::system(),
         shutdown: parts.shutdown.child(),
         root_ca: parts.pki.server.certificate.clone(),
+    }))
+}
+
+fn scheduler(parts: &Parts<'_>) -> BoxFuture<'static, ()> {
+    let own = user("system:kube-scheduler");
+    Box::pin(coracle_scheduler::run(coracle_scheduler::Context {
+        source: parts.server.source(own.clone()),
+        client: client(parts.server, own),
+        clock: Clock::system(),
+        shutdown: parts.shutdown.child(),
+        host: parts.config.host.clone(),
     }))
 }

@@ -8,6 +8,8 @@ use crate::cidr::Cidr;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
+    /// The machine's name.
+    pub host: String,
     pub data_dir: PathBuf,
     pub write_kubeconfig: PathBuf,
     /// Permission bits.

@@ -87,7 +87,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     gate.set_ready();
     tracing::info!(port, milliseconds = started.elapsed().as_millis(), "API server ready");
 
-    let mut components = Components::start(&Parts { server: &server, pki: &pki, shutdown: &shutdown });
+    let mut components = Components::start(&Parts { config: &config, server: &server, pki: &pki, shutdown: &shutdown });
     let manifests = task::spawn("manifests", {
         let api = Api::new(components::client(&server, own), "coracle-manifests");
         let (folder, record) = (directory.server("manifests"), directory.server("manifests.json"));

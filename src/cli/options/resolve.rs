@@ -29,6 +29,7 @@ pub fn server(typed: &Typed) -> Result<Config, Failure> {
         false => Some(node(typed, node_addresses)?),
     };
     Ok(Config {
+        host: host_name()?,
         data_dir: absolute(typed.value("data-dir"))?,
         write_kubeconfig: absolute(typed.value("write-kubeconfig"))?,
         write_kubeconfig_mode: u32::from_str_radix(typed.value("write-kubeconfig-mode"), 8)
