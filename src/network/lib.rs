@@ -8,6 +8,7 @@
 
 pub mod cni;
 pub mod conntrack;
+pub mod dns;
 pub mod netlink;
 pub mod nftables;
 pub mod node;

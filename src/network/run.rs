@@ -11,10 +11,11 @@ use coracle_client::{ObjectSource, View, Views};
 use tokio::sync::watch;
 
 use crate::cni::{Server, ServerConfig, ServerError};
+use crate::dns::{Listeners, Resolver, Upstream, Zone};
 use crate::netlink::KernelError;
 use crate::node::{self, NodeError};
 use crate::services::sync::{self, Sources};
-use crate::services::{NodeFacts, Prefix, Table, TableConfig};
+use crate::services::{NodeFacts, Owner, Prefix, Table, TableConfig, plan};
 use crate::views::{ServiceView, SliceView};
 
 /// What a node's network is made from.
@@ -59,6 +60,8 @@ pub enum NetworkError {
     Node(#[from] NodeError),
     #[error("nf_tables")]
     Table(#[from] KernelError),
+    #[error("DNS sockets")]
+    Dns(#[source] std::io::Error),
     #[error(transparent)]
     Cni(#[from] ServerError),
     #[error("{0} is not in the catalog")]
@@ -107,17 +110,31 @@ pub async fn run(
     let mut tasks = Vec::new();
 
     let dns_addresses = config.dns.as_ref().map(|dns| dns.addresses.clone()).unwrap_or_default();
-    let table_config = TableConfig {
+    let mut table_config = TableConfig {
         pods: config.pod_ranges.clone(),
         cluster: config.cluster_ranges.clone(),
         services: if config.services { config.service_ranges.clone() } else { Vec::new() },
         dns: None,
     };
+    let prepared = config.clone();
+    task::blocking(move || {
+        let ranges = if prepared.services { prepared.service_ranges.as_slice() } else { &[] };
+        let dns = prepared.dns.as_ref().map(|dns| dns.addresses.as_slice()).unwrap_or_default();
+        node::prepare(ranges, dns, &prepared.node_ips)
+    })
+    .await??;
+    if let Some(dns) = &config.dns {
+        let listeners = Listeners::bind(&dns.addresses).map_err(NetworkError::Dns)?;
+        table_config.dns = Some(listeners.port);
+        let ranges = [config.service_ranges.as_slice(), config.cluster_ranges.as_slice()].concat();
+        let zone = Zone::new(&dns.domain, services.clone(), slices.clone(), ranges);
+        let resolver = Resolver::new(zone, Upstream::new(&dns.resolv_conf, &dns.addresses));
+        tasks.push(task::spawn("dns", listeners.run(Arc::new(resolver), shutdown.clone())));
+    }
     let given = config.clone();
     let (table, mtu) = task::blocking(move || {
-        let ranges = if given.services { given.service_ranges.as_slice() } else { &[] };
-        node::prepare(ranges, &dns_addresses, &given.node_ips)?;
         let table = Arc::new(Table::open(table_config)?);
+        table.change(|ledger| ledger.set(&Owner::Dns, plan::dns(&dns_addresses)))?;
         if !table.exists()? {
             table.install()?;
         }

@@ -67,7 +67,8 @@ pub struct PortView {
     pub node_port: u16,
 }
 
-/// One EndpointSlice of a Service; slices of address type FQDN have no view. Found by the term `namespace/service`.
+/// One EndpointSlice of a Service; slices of address type FQDN have no view. Found by the terms `namespace/service` and each
+/// endpoint's address.
 #[derive(Debug, Clone, Default)]
 pub struct SliceView {
     /// `namespace/name`.
@@ -158,6 +159,11 @@ impl Project for ServiceView {
     fn project(object: &Object) -> Option<Self> {
         Self::read(object.json()).inspect_err(|error| unreadable(object, error)).ok()
     }
+
+    /// Its addresses, for reverse lookup.
+    fn terms(&self) -> Vec<Box<str>> {
+        self.cluster_ips.iter().map(|address| address.to_string().into()).collect()
+    }
 }
 
 impl Project for SliceView {
@@ -166,7 +172,8 @@ impl Project for SliceView {
     }
 
     fn terms(&self) -> Vec<Box<str>> {
-        vec![self.service.clone()]
+        let addresses = self.endpoints.iter().map(|endpoint| endpoint.address.to_string().into());
+        std::iter::once(self.service.clone()).chain(addresses).collect()
     }
 }
 

@@ -106,6 +106,14 @@ pub fn host_ports(ports: &[HostPort], groups: &mut dyn Groups) -> Fragment {
     fragment
 }
 
+/// Port 53 of the cluster's DNS addresses leads to this node's DNS, whatever Service has the address.
+pub fn dns(addresses: &[IpAddr]) -> Fragment {
+    let frontends = addresses
+        .iter()
+        .flat_map(|address| [Protocol::Udp, Protocol::Tcp].map(|protocol| Frontend::address(*address, protocol, 53)));
+    frontends.map(|frontend| (Key::Frontend(Role::Services, frontend), Content::Dns)).collect()
+}
+
 /// The endpoints of one port in one family, each address and port once: the same pod may be in two slices for a moment.
 fn port_endpoints<'a>(
     slices: impl Iterator<Item = &'a SliceView>,

@@ -91,8 +91,8 @@ pub struct TableConfig {
     pub cluster: Vec<Prefix>,
     /// Where Services have their addresses; what is not a Service there is refused.
     pub services: Vec<Prefix>,
-    /// Local UDP and TCP port of this node's DNS.
-    pub dns: Option<(u16, u16)>,
+    /// UDP and TCP port of this node's DNS.
+    pub dns: Option<u16>,
 }
 
 // Registers. An IPv6 address takes four; all keys and values of one rule fit into sixteen.
@@ -144,8 +144,8 @@ pub fn install(batch: &mut Batch, config: &TableConfig) {
     }
     batch.add_rule("refuse", &Rule::new().meta(Meta::Protocol, 0).equal(0, &[6]).reset());
     batch.add_rule("refuse", &Rule::new().unreachable());
-    if let Some((udp, tcp)) = config.dns {
-        for (protocol, port) in [(17, udp), (6, tcp)] {
+    if let Some(port) = config.dns {
+        for protocol in [17, 6] {
             for family in Family::BOTH {
                 let rule = family.only().meta(Meta::Protocol, 0).equal(0, &[protocol]);
                 batch.add_rule("dns", &rule.immediate(1, &port.to_be_bytes()).destination(family.number(), None, 1));

@@ -238,7 +238,7 @@ fn table() -> TableConfig {
         pods: prefixes(&[("10.42.0.0", 24), ("fd42::", 64)]),
         cluster: prefixes(&[("10.42.0.0", 16), ("fd42::", 48)]),
         services: prefixes(&[("10.43.0.0", 16), ("fd43::", 112)]),
-        dns: Some((5300, 5301)),
+        dns: Some(10053),
     }
 }
 
