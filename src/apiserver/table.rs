@@ -1,7 +1,8 @@
 //! `as=Table`: the columns that clients print, computed here.
 
 use bytes::Bytes;
-use coracle_api::{Object, Resource, Status};
+use coracle_api::{Object, Resource, Status, columns};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::call::Call;
@@ -20,26 +21,28 @@ pub fn json(resource: &Resource, items: &[Object], meta: &ListMeta, call: &Call)
     }
     let table = json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-        "columnDefinitions": [
-            { "name": "Name", "type": "string", "format": "name", "description": "", "priority": 0 },
-            { "name": "Created At", "type": "date", "format": "", "description": "", "priority": 0 },
-        ],
+        "columnDefinitions": columns::definitions(resource),
         "rows": rows?,
     });
     Ok(Bytes::from(table.to_string()))
 }
 
-fn row(_resource: &Resource, object: &Object, include: &str) -> Result<Value, Status> {
+fn row(resource: &Resource, object: &Object, include: &str) -> Result<Value, Status> {
     let tree: Value = object.decode()?;
-    let cells = json!([tree["metadata"]["name"], tree["metadata"]["creationTimestamp"]]);
-    Ok(match include {
-        "None" => json!({ "cells": cells }),
-        "Object" => json!({ "cells": cells, "object": tree }),
+    let mut row = json!({ "cells": columns::cells(resource, &tree, Timestamp::now()) });
+    if resource.kind == "Pod"
+        && let Some(conditions) = columns::row_conditions(&tree)
+    {
+        row["conditions"] = conditions;
+    }
+    match include {
+        "None" => {}
+        "Object" => row["object"] = tree,
         _ => {
-            let metadata: Value = serde_json::from_slice(&metadata_object(object.json())).map_err(Status::internal)?;
-            json!({ "cells": cells, "object": metadata })
+            row["object"] = serde_json::from_slice(&metadata_object(object.json())).map_err(Status::internal)?;
         }
-    })
+    }
+    Ok(row)
 }
 
 /// The Table of one object in a watch; column definitions come with the first one only.
@@ -50,14 +53,7 @@ pub fn event(resource: &Resource, object: &Object, include: &str, columns: bool)
         "columnDefinitions": null, "rows": [row(resource, object, include)?],
     });
     if columns {
-        table["columnDefinitions"] = definitions(resource);
+        table["columnDefinitions"] = columns::definitions(resource);
     }
     Ok(Bytes::from(table.to_string()))
-}
-
-fn definitions(_resource: &Resource) -> Value {
-    json!([
-        { "name": "Name", "type": "string", "format": "name", "description": "", "priority": 0 },
-        { "name": "Created At", "type": "date", "format": "", "description": "", "priority": 0 },
-    ])
 }
