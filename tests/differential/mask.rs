@@ -29,6 +29,9 @@ const MASKED: &[&str] = &[
     "platform",
 ];
 
+/// Fields that are not compared: prose, which coracle's tables do not hold.
+const SKIPPED: &[&str] = &["description"];
+
 /// What must differ inside of texts: uids, times, revisions, and the addresses and ports that were picked at random.
 static IN_TEXTS: LazyLock<[(Regex, &str); 5]> = LazyLock::new(|| {
     [
@@ -77,14 +80,16 @@ fn tree(body: &str) -> Option<Value> {
 fn differ(path: &str, theirs: &Value, ours: &Value, lines: &mut Vec<String>) {
     match (theirs, ours) {
         (Value::Object(left), Value::Object(right)) => {
-            for (key, value) in left {
+            for (key, value) in left.iter().filter(|(key, _)| !SKIPPED.contains(&key.as_str())) {
                 match right.get(key) {
                     Some(_) if MASKED.contains(&key.as_str()) => {}
                     Some(other) => differ(&format!("{path}.{key}"), value, other, lines),
                     None => lines.push(format!("{path}.{key}: {} | absent", short(&value.to_string()))),
                 }
             }
-            for (key, value) in right.iter().filter(|(key, _)| !left.contains_key(*key)) {
+            for (key, value) in
+                right.iter().filter(|(key, _)| !left.contains_key(*key) && !SKIPPED.contains(&key.as_str()))
+            {
                 lines.push(format!("{path}.{key}: absent | {}", short(&value.to_string())));
             }
         }
