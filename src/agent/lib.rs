@@ -9,6 +9,7 @@ pub mod cri;
 pub mod handle;
 pub mod images;
 pub mod labels;
+pub mod node_server;
 pub mod pods;
 pub mod proto;
 pub mod sys;

@@ -56,9 +56,12 @@ impl Blob {
 
 /// `sha256:<hex>` of the bytes.
 pub fn digest(bytes: &[u8]) -> String {
+    hex(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref())
+}
+
+fn hex(hash: &[u8]) -> String {
     use std::fmt::Write;
-    let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
-    hash.as_ref().iter().fold("sha256:".to_owned(), |mut text, byte| {
+    hash.iter().fold("sha256:".to_owned(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
@@ -113,9 +116,14 @@ impl ContentStore {
         self.ensure_namespace().await?;
         let lease = self.lease(&image.name).await?;
         let result = self.import_under(&lease, image).await;
-        let request = request(leases::DeleteRequest { id: lease, sync: false }, None);
-        let _ = leases::leases_client::LeasesClient::new(self.channel.clone()).delete(request).await;
+        self.end_lease(&lease).await;
         result
+    }
+
+    /// What was written under the lease and is named by nothing may be collected from here on.
+    pub async fn end_lease(&self, lease: &str) {
+        let request = request(leases::DeleteRequest { id: lease.to_owned(), sync: false }, None);
+        let _ = leases::leases_client::LeasesClient::new(self.channel.clone()).delete(request).await;
     }
 
     async fn import_under(&self, lease: &str, image: ImageContent) -> Result<(), RuntimeError> {
@@ -158,7 +166,7 @@ impl ContentStore {
         }
     }
 
-    async fn ensure_namespace(&self) -> Result<(), RuntimeError> {
+    pub(crate) async fn ensure_namespace(&self) -> Result<(), RuntimeError> {
         let namespace = namespaces::Namespace { name: NAMESPACE.to_owned(), labels: Default::default() };
         let create = namespaces::CreateNamespaceRequest { namespace: Some(namespace) };
         let create = request(create, None);
@@ -170,7 +178,13 @@ impl ContentStore {
         }
     }
 
-    async fn write(&self, lease: &str, blob: Blob, labels: Vec<(String, String)>) -> Result<(), RuntimeError> {
+    /// Writes one blob; one that is there already stays.
+    pub(crate) async fn write(
+        &self,
+        lease: &str,
+        blob: Blob,
+        labels: Vec<(String, String)>,
+    ) -> Result<(), RuntimeError> {
         let total = blob.bytes.len() as i64;
         let base = content::WriteContentRequest {
             r#ref: format!("coracle-{}", blob.digest),
@@ -206,6 +220,70 @@ impl ContentStore {
         match result {
             Err(status) if status.code() != tonic::Code::AlreadyExists => Err(refused(status)),
             _ => Ok(()),
+        }
+    }
+}
+
+/// A blob that was written as it was read.
+pub(crate) struct Written {
+    pub(crate) digest: String,
+    pub(crate) gzip: bool,
+}
+
+impl ContentStore {
+    /// Writes `size` bytes of `reader` as a blob, from a thread that may block; `expected` is its digest where it is known.
+    pub(crate) fn write_stream(
+        &self,
+        runtime: &tokio::runtime::Handle,
+        lease: &str,
+        reference: &str,
+        reader: &mut impl std::io::Read,
+        size: u64,
+        expected: Option<String>,
+    ) -> Result<Written, RuntimeError> {
+        let (sender, messages) = tokio::sync::mpsc::channel(4);
+        let mut client = content::content_client::ContentClient::new(self.channel.clone());
+        let stream =
+            futures::stream::unfold(messages, |mut messages| async { Some((messages.recv().await?, messages)) });
+        let stream = request(stream, Some(lease));
+        let _guard = runtime.enter();
+        let writing =
+            coracle_base::task::spawn("blob", async move { drain(client.write(stream).await?.into_inner()).await });
+        let base = content::WriteContentRequest {
+            r#ref: format!("coracle-{lease}-{reference}"),
+            total: size as i64,
+            expected: expected.clone().unwrap_or_default(),
+            ..Default::default()
+        };
+        let incomplete =
+            |_| RuntimeError::Incomplete { call: "content.write", what: "the rest of a file of the archive" };
+        let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+        let (mut offset, mut gzip) = (0, false);
+        while offset < size {
+            let mut data = vec![0; CHUNK.min((size - offset) as usize)];
+            reader.read_exact(&mut data).map_err(incomplete)?;
+            hash.update(&data);
+            gzip |= offset == 0 && data.starts_with(&[0x1f, 0x8b]);
+            let action = content::WriteAction::Write as i32;
+            let message = content::WriteContentRequest { action, offset: offset as i64, data, ..base.clone() };
+            offset += message.data.len() as u64;
+            // A writer that is gone has the blob already, or says why below; the rest is read for the digest.
+            let _ = sender.blocking_send(message);
+        }
+        let digest = hex(hash.finish().as_ref());
+        let action = content::WriteAction::Commit as i32;
+        let commit = content::WriteContentRequest { action, offset: size as i64, expected: digest.clone(), ..base };
+        let _ = sender.blocking_send(commit);
+        drop(sender);
+        match runtime.block_on(writing) {
+            Ok(Err(status)) if status.code() != tonic::Code::AlreadyExists => {
+                Err(RuntimeError::Refused { call: "content.write", status })
+            }
+            Err(_) => Err(RuntimeError::Incomplete { call: "content.write", what: "an end" }),
+            Ok(_) if expected.is_some_and(|expected| expected != digest) => {
+                Err(RuntimeError::Incomplete { call: "content.write", what: "the digest that a blob's name says" })
+            }
+            Ok(_) => Ok(Written { digest, gzip }),
         }
     }
 }
