@@ -7,6 +7,7 @@
 pub mod causes;
 pub mod codec;
 pub mod columns;
+pub mod convert;
 pub mod defaults;
 pub mod field_set;
 pub mod int_or_string;

@@ -19,11 +19,11 @@ pub fn json(resource: &Resource, object: &Object) -> Result<Bytes, Status> {
 }
 
 /// From the stored version to `resource`'s.
-pub fn serve(_resource: &Resource, tree: Value) -> Value {
-    tree
+pub fn serve(resource: &Resource, tree: Value) -> Value {
+    coracle_api::convert::from_stored(resource, tree)
 }
 
 /// From `resource`'s version to the stored one.
-pub fn store(_resource: &Resource, tree: Value) -> Value {
-    tree
+pub fn store(resource: &Resource, tree: Value) -> Value {
+    coracle_api::convert::to_stored(resource, tree)
 }
