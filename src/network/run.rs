@@ -175,3 +175,6 @@ pub async fn run(
 fn resource(group: &'static str, plural: &'static str) -> Result<Resource, NetworkError> {
     Resource::find(group, "v1", plural).ok_or(NetworkError::NotServed(plural))
 }
+
+#[cfg(test)]
+mod tests;

@@ -158,7 +158,7 @@ async fn serve_connection(mut stream: TcpStream, resolver: &Resolver) -> io::Res
     }
 }
 
-enum Step {
+pub(super) enum Step {
     /// Not a query.
     Ignore,
     Reply(Vec<u8>),
@@ -166,7 +166,7 @@ enum Step {
 }
 
 /// What only an upstream server knows.
-struct Asked {
+pub(super) struct Asked {
     /// Our answer so far: empty, or aliases.
     answer: Message,
     /// The name still to be resolved; `None` passes the query as it is.
@@ -190,7 +190,7 @@ impl Resolver {
     }
 
     /// Reads a packet and answers it from the zone where that can.
-    fn read(&self, packet: &[u8], transport: Transport) -> Step {
+    pub(super) fn read(&self, packet: &[u8], transport: Transport) -> Step {
         let Ok(query) = Message::from_vec(packet) else { return malformed(packet) };
         if query.metadata.message_type != MessageType::Query {
             return Step::Ignore;

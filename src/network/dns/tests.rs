@@ -154,6 +154,41 @@ async fn names_of_the_specification() {
     .assert_eq(&all);
 }
 
+#[test]
+fn no_packet_breaks_the_reader() {
+    use proptest::prelude::*;
+
+    use super::server::{Resolver, Step};
+    use super::upstream::{Transport, Upstream};
+
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let _entered = runtime.enter();
+    let views = Views::new(played());
+    let zone = runtime.block_on(zone(&views));
+    let resolver = Resolver::new(zone, Upstream::new(std::path::Path::new("/absent"), &[]));
+    let mut query = Message::new(77, MessageType::Query, OpCode::Query);
+    query.add_query(Query::query(Name::from_ascii("_http._tcp.web.default.svc.cluster.local.").expect("a name"), RecordType::SRV));
+    query.set_edns(hickory_proto::op::Edns::new());
+    let valid = query.to_vec().expect("it fits");
+    assert!(matches!(resolver.read(&valid, Transport::Udp), Step::Reply(_)));
+    let garbage = proptest::collection::vec(any::<u8>(), 0..600);
+    let changes = proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6);
+    proptest!(ProptestConfig::with_cases(4000), |(garbage in garbage, changes in changes, cut in 0..valid.len())| {
+        let mut changed = valid.clone();
+        for (index, byte) in &changes {
+            *index.get_mut(&mut changed) = *byte;
+        }
+        for packet in [garbage.as_slice(), &changed, &changed[..cut]] {
+            for (transport, limit) in [(Transport::Udp, 1232), (Transport::Tcp, 65535)] {
+                if let Step::Reply(answer) = resolver.read(packet, transport) {
+                    prop_assert!(answer.len() <= limit);
+                    prop_assert_eq!(&answer[..2], &packet[..2]);
+                }
+            }
+        }
+    });
+}
+
 /// Answers every A query with 198.51.100.7, over UDP and TCP.
 fn upstream(machine: &Namespace) {
     let answer = |packet: &[u8]| {
