@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::entry::{Frame, Key};
 
-/// What one commit changes, numbered by the writer: op `i` happens at `first_revision + i`. Applying it is deterministic, so a replicated
+/// What one commit changes, numbered by the writer: ops in rising order of revision from `first_revision` on (renewals and
+/// volatile changes take revisions between them). Applying it is deterministic, so a replicated
 /// log could carry it as it is.
 #[derive(Debug, Default)]
 pub struct Batch {

@@ -1,6 +1,7 @@
 //! The watch history of one partition: recent changes, bounded by age, bytes and count, and who waits for more.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ struct State<E> {
     /// Every change above this revision is here.
     floor: u64,
     waiting: Waiting,
+    closed: bool,
 }
 
 /// Who waits, by what they wait for.
@@ -46,7 +48,7 @@ struct Waiter {
 impl<E: Entry> Ring<E> {
     pub(crate) fn new(floor: u64) -> Self {
         let waiting = Waiting::default();
-        Self { state: Mutex::new(State { changes: VecDeque::new(), bytes: 0, floor, waiting }) }
+        Self { state: Mutex::new(State { changes: VecDeque::new(), bytes: 0, floor, waiting, closed: false }) }
     }
 
     fn state(&self) -> MutexGuard<'_, State<E>> {
@@ -89,7 +91,9 @@ impl<E: Entry> Ring<E> {
 
     /// Ends all watches.
     fn close(&self) {
-        self.state().waiting = Waiting::default();
+        let mut state = self.state();
+        state.closed = true;
+        state.waiting = Waiting::default();
     }
 
     /// What wakes a watcher of `scope` that has seen everything up to `after`.
@@ -97,6 +101,10 @@ impl<E: Entry> Ring<E> {
         let mut state = self.state();
         if after < state.floor {
             return Err(Expired { floor: state.floor });
+        }
+        if state.closed {
+            // Its sender is gone already, so the watcher ends after what is still in the history.
+            return Ok(watch::channel(()).1);
         }
         let floor = state.floor;
         let new = || Waiter { wake: watch::Sender::new(()), evicted: floor };
@@ -189,6 +197,7 @@ impl Waiting {
 /// All rings of a store, made when a partition is first written or watched.
 pub(crate) struct Rings<E> {
     rings: Mutex<HashMap<Arc<str>, Arc<Ring<E>>>>,
+    closed: AtomicBool,
     /// Floors of partitions without a ring yet: the revision of their last durable change.
     floors: HashMap<Arc<str>, u64>,
     /// The floor of partitions whose history ends with each start.
@@ -201,7 +210,7 @@ const ALL_BYTES: usize = 8 << 20;
 
 impl<E: Entry> Rings<E> {
     pub(crate) fn new(floors: HashMap<Arc<str>, u64>, start: u64, volatile: Vec<Arc<str>>) -> Self {
-        Self { rings: Mutex::default(), floors, start, volatile }
+        Self { rings: Mutex::default(), closed: AtomicBool::new(false), floors, start, volatile }
     }
 
     pub(crate) fn ring(&self, partition: &str) -> Arc<Ring<E>> {
@@ -212,6 +221,9 @@ impl<E: Entry> Rings<E> {
         let is_volatile = self.volatile.iter().any(|name| **name == *partition);
         let floor = if is_volatile { self.start } else { self.floors.get(partition).copied().unwrap_or(0) };
         let ring = Arc::new(Ring::new(floor));
+        if self.closed.load(Ordering::Relaxed) {
+            ring.close();
+        }
         rings.insert(Arc::from(partition), ring.clone());
         ring
     }
@@ -231,6 +243,8 @@ impl<E: Entry> Rings<E> {
     /// Ends all watches; the store is closed.
     pub(crate) fn close(&self) {
         let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock of the map, so that no ring is made open after this.
+        self.closed.store(true, Ordering::Relaxed);
         rings.values().for_each(|ring| ring.close());
     }
 

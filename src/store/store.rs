@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub(crate) struct Shared<E> {
     /// Everything up to it was published to the rings.
     pub(crate) progress: watch::Sender<u64>,
     pub(crate) volatile: Vec<Arc<str>>,
+    /// Volatile changes up to it may be on disk before they are published.
+    pub(crate) volatile_written: AtomicU64,
     reader: Option<VolatileReader>,
 }
 
@@ -97,6 +100,7 @@ impl<E: Entry> Store<E> {
             rings: Rings::new(floors, revision, options.volatile.clone()),
             progress: watch::Sender::new(revision),
             volatile: options.volatile,
+            volatile_written: AtomicU64::new(revision),
             reader,
         });
         let (requests, received) = mpsc::channel();
@@ -126,18 +130,24 @@ impl<E: Entry> Store<E> {
 
     /// A partition as it is now.
     pub async fn snapshot(&self, partition: &Arc<str>) -> Result<Snapshot<E>, ReadError> {
-        let state = self.shared.state.load_full();
-        if !self.is_volatile(partition) {
-            let entries = state.partitions.get(partition).cloned().unwrap_or_else(Entries::new_sync);
-            return Ok(Snapshot { entries, revision: state.revision });
+        loop {
+            let state = self.shared.state.load_full();
+            if !self.is_volatile(partition) {
+                let entries = state.partitions.get(partition).cloned().unwrap_or_else(Entries::new_sync);
+                return Ok(Snapshot { entries, revision: state.revision });
+            }
+            let (shared, own) = (self.shared.clone(), partition.clone());
+            let read = move || shared.reader.as_ref().map_or(Ok(Entries::new_sync()), |reader| reader.all(&own));
+            let entries = self.read_volatile(read).await?;
+            // The file may be ahead of `state`: what it has above that revision is published soon, and then taken back.
+            let on_disk = self.shared.volatile_written.load(Ordering::SeqCst);
+            let mut progress = self.shared.progress.subscribe();
+            let _ = progress.wait_for(|published| *published >= on_disk).await;
+            // `Expired` says that more was written meanwhile than the history holds: read again.
+            if let Ok(changes) = self.shared.rings.ring(partition).since(state.revision) {
+                return Ok(Snapshot { entries, revision: state.revision }.rewind(state.revision, changes));
+            }
         }
-        let (shared, partition) = (self.shared.clone(), partition.clone());
-        let entries = self
-            .read_volatile(move || {
-                shared.reader.as_ref().map_or(Ok(Entries::new_sync()), |reader| reader.all(&partition))
-            })
-            .await?;
-        Ok(Snapshot { entries, revision: state.revision })
     }
 
     /// A partition as it was at `revision`, rebuilt from its history.
@@ -162,9 +172,9 @@ impl<E: Entry> Store<E> {
 
     /// Commits all ops of `txn` or none; acknowledged when durable. Dropping the future does not undo the transaction.
     pub async fn commit(&self, txn: Txn<E>) -> Result<Committed<E>, TxnError> {
-        let _permit = self.waiting.acquire().await.map_err(|_| TxnError::Closed)?;
+        let permit = self.waiting.clone().acquire_owned().await.map_err(|_| TxnError::Closed)?;
         let (reply, outcome) = oneshot::channel();
-        self.requests.send(Request::Commit { txn, reply }).map_err(|_| TxnError::Closed)?;
+        self.requests.send(Request::Commit { txn, reply, permit }).map_err(|_| TxnError::Closed)?;
         outcome.await.map_err(|_| TxnError::Closed)?
     }
 

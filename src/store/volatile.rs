@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use crate::datastore::{BatchOp, OpenError};
 use crate::entry::{Entry, Frame, Key};
@@ -27,6 +27,9 @@ pub(crate) struct Volatile {
 pub(crate) struct VolatileReader {
     connection: Mutex<Connection>,
 }
+
+/// When a deletion of expired entries failed.
+const RETRY: Duration = Duration::from_secs(60);
 
 fn milliseconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
@@ -49,7 +52,10 @@ impl Volatile {
     pub(crate) fn open(path: &Path, lifetime: Duration) -> Result<(Self, VolatileReader), OpenError> {
         let fail = |error| open_error(path, error);
         let mut opened = connect(path).and_then(|connection| Ok((read_index(&connection)?, connection)));
-        if opened.is_err() {
+        let is_damaged = |error: &rusqlite::Error| {
+            matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        };
+        if opened.as_ref().is_err_and(is_damaged) {
             tracing::warn!(path = %path.display(), "volatile store is damaged, beginning a new one");
             remove(path);
             opened = connect(path).map(|connection| (Vec::new(), connection));
@@ -110,6 +116,20 @@ impl Volatile {
             }
         }
         keys
+    }
+}
+
+impl Volatile {
+    /// Keys that should have expired and are still here (a full disk) get another chance later, not at once.
+    pub(crate) fn retry_expiry(&mut self, keys: Vec<Key>) {
+        for key in keys {
+            if let Some(revision) = self.revision(&key) {
+                let later = milliseconds() + RETRY.as_millis() as u64;
+                // The queue is in order of time.
+                let place = self.expiries.partition_point(|(expires, _, _)| *expires <= later);
+                self.expiries.insert(place, (later, key, revision));
+            }
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use crate::datastore::{Batch, BatchOp, CommitError, Datastore, OpenError};
 use crate::entry::{Entry, Frame, Key};
@@ -20,8 +21,15 @@ const BLOCK: u64 = 65_536;
 const GROUP: usize = 128;
 
 pub(crate) enum Request<E: Entry> {
-    Commit { txn: Txn<E>, reply: Reply<E> },
-    Close { reply: oneshot::Sender<()> },
+    Commit {
+        txn: Txn<E>,
+        reply: Reply<E>,
+        /// Bounds the channel: a caller that gave up still counts until the writer took its transaction.
+        permit: OwnedSemaphorePermit,
+    },
+    Close {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 type Outcome<E> = Result<Committed<E>, TxnError>;
@@ -36,6 +44,8 @@ pub(crate) struct Writer<E: Entry> {
     renewed: HashMap<Key, (Frame, u64)>,
     shared: Arc<Shared<E>>,
     fatal: watch::Sender<Option<String>>,
+    /// Who asked for the end during a group.
+    closing: Option<oneshot::Sender<()>>,
 }
 
 /// One commit in the making.
@@ -55,7 +65,8 @@ impl<E: Entry> Writer<E> {
         shared: Arc<Shared<E>>,
         fatal: watch::Sender<Option<String>>,
     ) -> Result<Self, OpenError> {
-        let mut writer = Self { backend, volatile, ceiling: 0, state, renewed: HashMap::new(), shared, fatal };
+        let mut writer =
+            Self { backend, volatile, ceiling: 0, state, renewed: HashMap::new(), shared, fatal, closing: None };
         writer.reserve(0).map_err(|error| match error {
             CommitError::Full(_) => OpenError::Full { path: "the datastore".to_owned() },
             error => OpenError::ReadOnly { path: "the datastore".to_owned(), why: error.to_string() },
@@ -72,11 +83,13 @@ impl<E: Entry> Writer<E> {
                 None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             let alive = match first {
-                Ok(Request::Commit { txn, reply }) => self.group(txn, reply, requests),
+                Ok(Request::Commit { txn, reply, permit }) => {
+                    drop(permit);
+                    self.group(txn, reply, requests)
+                }
                 Ok(Request::Close { reply }) => {
                     self.close();
-                    let _ = reply.send(());
-                    return;
+                    return self.end(Some(reply));
                 }
                 Err(RecvTimeoutError::Timeout) => self.expire(),
                 Err(RecvTimeoutError::Disconnected) => {
@@ -85,9 +98,17 @@ impl<E: Entry> Writer<E> {
                 }
             };
             if !alive {
-                self.shared.rings.close();
-                return;
+                let closing = self.closing.take();
+                return self.end(closing);
             }
+        }
+    }
+
+    /// Answers once the datastore is let go, so that it can be opened again.
+    fn end(self, closing: Option<oneshot::Sender<()>>) {
+        drop(self);
+        if let Some(reply) = closing {
+            let _ = reply.send(());
         }
     }
 
@@ -100,7 +121,8 @@ impl<E: Entry> Writer<E> {
         let mut close = None;
         while group.answers.len() < GROUP {
             match requests.try_recv() {
-                Ok(Request::Commit { txn, reply }) => {
+                Ok(Request::Commit { txn, reply, permit }) => {
+                    drop(permit);
                     let outcome = self.apply(txn, &mut group);
                     group.answers.push((reply, outcome));
                 }
@@ -116,7 +138,7 @@ impl<E: Entry> Writer<E> {
             if alive {
                 self.close();
             }
-            let _ = reply.send(());
+            self.closing = Some(reply);
             return false;
         }
         alive
@@ -131,11 +153,12 @@ impl<E: Entry> Writer<E> {
             self.state = State { revision: used, ..before };
             tracing::error!(%error, "commit failed");
             let fatal = matches!(error, CommitError::Unknown(_));
-            for (reply, outcome) in answers {
-                let _ = reply.send(outcome.and_then(|_| Err(txn_error(&error))));
+            for (reply, _) in answers {
+                // A conflict, too, may have been with something that is taken back now.
+                let _ = reply.send(Err(txn_error(&error)));
             }
             if fatal {
-                let _ = self.fatal.send(Some(error.to_string()));
+                self.fatal.send_replace(Some(error.to_string()));
             }
             return !fatal;
         }
@@ -164,8 +187,12 @@ impl<E: Entry> Writer<E> {
             self.backend.commit(durable)?;
         }
         if let Some(store) = self.volatile.as_mut().filter(|_| !volatile.is_empty()) {
-            // Losing volatile entries is allowed, so their failure does not fail what is durable already.
+            self.shared.volatile_written.store(used, Ordering::SeqCst);
             if let Err(error) = store.apply(volatile) {
+                if durable.ops.is_empty() {
+                    return Err(CommitError::NotWritten(error));
+                }
+                // Losing volatile entries is allowed, so their failure does not fail what is durable already.
                 tracing::warn!(%error, "volatile entries were not written");
             }
         }
@@ -256,12 +283,15 @@ impl<E: Entry> Writer<E> {
     }
 
     fn set(&mut self, key: &Key, entry: Option<E>) {
-        let mut entries = self.state.partitions.get(&key.partition).cloned().unwrap_or_else(Entries::new_sync);
+        if !self.state.partitions.contains_key(&key.partition) {
+            self.state.partitions.insert_mut(key.partition.clone(), Entries::new_sync());
+        }
+        // In place, so that what this group copied already is not copied again.
+        let Some(entries) = self.state.partitions.get_mut(&key.partition) else { return };
         match entry {
             Some(entry) => entries.insert_mut(key.name.clone(), entry),
             None => drop(entries.remove_mut(&key.name)),
         }
-        self.state.partitions.insert_mut(key.partition.clone(), entries);
     }
 
     fn is_volatile(&self, partition: &str) -> bool {
@@ -278,10 +308,14 @@ impl<E: Entry> Writer<E> {
         let keys = self.volatile.as_mut().map(Volatile::expired).unwrap_or_default();
         let before = self.state.clone();
         let mut group = Group::new(before.revision + 1);
-        for key in keys {
+        for key in keys.clone() {
             self.apply_op(Op { key, expect: Expect::Anything, write: Write::Delete }, &mut group);
         }
-        self.finish(before, group)
+        let alive = self.finish(before, group);
+        if let Some(volatile) = &mut self.volatile {
+            volatile.retry_expiry(keys);
+        }
+        alive
     }
 
     /// Makes renewals durable and says that the end was clean.
@@ -295,6 +329,15 @@ impl<E: Entry> Writer<E> {
         let written = ops.is_empty() || self.backend.commit(&Batch { first_revision, ops }).is_ok();
         if !written || self.backend.close(self.state.revision).is_err() {
             tracing::warn!("the store could not be closed cleanly; the next start treats it as a crash");
+        }
+    }
+}
+
+impl<E: Entry> Drop for Writer<E> {
+    /// Nobody may wait for a writer that is gone, whatever ended it.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.fatal.send_replace(Some("the store's writer panicked".to_owned()));
         }
         self.shared.rings.close();
     }
