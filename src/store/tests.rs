@@ -1,4 +1,6 @@
-//! ONE suite of behaviour for every backend.
+//! ONE suite of behaviour for every backend, and for one whose every third commit fails.
+
+mod crash;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,16 +58,21 @@ fn delete(partition: &str, name: &str) -> Op<Text> {
 /// A place where a datastore is opened again and again.
 struct Place {
     directory: tempfile::TempDir,
-    memory: Option<Memory>,
+    backend: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Memory(Memory),
+    Sqlite,
+    /// SQLite behind `Faulty`: every third commit surely does not happen.
+    Flaky,
 }
 
 impl Place {
     fn all() -> Vec<Place> {
-        let directory = || tempfile::tempdir().unwrap();
-        vec![
-            Place { directory: directory(), memory: Some(Memory::new()) },
-            Place { directory: directory(), memory: None },
-        ]
+        let kinds = [Kind::Memory(Memory::new()), Kind::Sqlite, Kind::Flaky];
+        kinds.map(|backend| Place { directory: tempfile::tempdir().unwrap(), backend }).into()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -73,9 +80,14 @@ impl Place {
     }
 
     fn backend(&self) -> Box<dyn Datastore> {
-        match &self.memory {
-            Some(memory) => Box::new(memory.clone()),
-            None => Box::new(Sqlite::open(&self.path("state.db")).unwrap()),
+        let sqlite = || Box::new(Sqlite::open(&self.path("state.db")).unwrap());
+        match &self.backend {
+            Kind::Memory(memory) => Box::new(memory.clone()),
+            Kind::Sqlite => sqlite(),
+            Kind::Flaky => {
+                let fault = |number| if number % 3 == 0 { Fault::NotWritten } else { Fault::None };
+                Box::new(Faulty { inner: sqlite(), number: 0, fault })
+            }
         }
     }
 
@@ -94,8 +106,20 @@ async fn texts(store: &Store<Text>, partition: &str) -> Vec<String> {
     snapshot.range("", "").map(|(name, entry)| format!("{name}={}", entry.text)).collect()
 }
 
+/// Commits one op, again when it surely did not happen.
 async fn one(store: &Store<Text>, op: Op<Text>) -> Result<u64, TxnError> {
-    store.commit(Txn { ops: vec![op] }).await.map(|committed| committed.revision)
+    loop {
+        let write = match &op.write {
+            Write::Put { frame, renewal, .. } => Write::Put { frame: frame.clone(), draft: (), renewal: *renewal },
+            Write::Delete => Write::Delete,
+            Write::Check => Write::Check,
+        };
+        let again = Op { key: op.key.clone(), expect: op.expect, write };
+        match store.commit(Txn { ops: vec![again] }).await {
+            Err(TxnError::NotWritten(_)) => {}
+            outcome => return outcome.map(|committed| committed.revision),
+        }
+    }
 }
 
 #[tokio::test]
@@ -127,30 +151,26 @@ async fn what_was_acknowledged_is_there_after_a_crash_and_no_revision_comes_twic
             assert!(store.revision() >= highest, "round {round}");
             assert_eq!(texts(&store, "pods").await.len(), round);
             highest = one(&store, put("pods", &format!("a/{round}"), "x", Expect::Absent)).await.unwrap();
-            // Not closed: the writer's thread ends with its channel, but a crash would leave the same file. The clean mark
-            // is what this round must not have.
+            store.close().await;
             let crash = Crash(place.backend_shared());
-            drop(store);
             crash.forget_clean_close();
         }
     }
 }
 
-/// Takes back the clean mark that dropping a store leaves, as if the process had died.
+/// Takes back the clean mark that closing a store leaves, as if the process had died.
 struct Crash(Option<PathBuf>);
 
 impl Place {
     fn backend_shared(&self) -> Option<PathBuf> {
-        self.memory.is_none().then(|| self.path("state.db"))
+        (!matches!(self.backend, Kind::Memory(_))).then(|| self.path("state.db"))
     }
 }
 
 impl Crash {
     fn forget_clean_close(self) {
         let Some(path) = self.0 else { return };
-        // The writer's thread holds the file's lock until it ended.
         let connection = rusqlite::Connection::open(path).unwrap();
-        connection.busy_timeout(Duration::from_secs(10)).unwrap();
         connection.execute_batch("UPDATE revision SET closed_at = NULL").unwrap();
     }
 }
@@ -260,11 +280,23 @@ async fn volatile_entries_are_read_from_disk_and_expire() {
     }
 }
 
-/// Fails the nth commit in the way it is told to.
+/// What becomes of a commit.
+#[derive(Clone, Copy)]
+enum Fault {
+    None,
+    Full,
+    NotWritten,
+    /// Reported as unknown: it did not happen.
+    Lost,
+    /// Reported as unknown: it did.
+    Kept,
+}
+
+/// Lets `fault` decide about each commit, counted from 1.
 struct Faulty {
     inner: Box<dyn Datastore>,
-    left: u32,
-    error: fn(String) -> CommitError,
+    number: u32,
+    fault: fn(u32) -> Fault,
 }
 
 impl Datastore for Faulty {
@@ -273,8 +305,15 @@ impl Datastore for Faulty {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
-        self.left -= 1;
-        if self.left == 0 { Err((self.error)("injected".to_owned())) } else { self.inner.commit(batch) }
+        self.number += 1;
+        let why = "injected".to_owned();
+        match (self.fault)(self.number) {
+            Fault::None => self.inner.commit(batch),
+            Fault::Full => Err(CommitError::Full(why)),
+            Fault::NotWritten => Err(CommitError::NotWritten(why)),
+            Fault::Lost => Err(CommitError::Unknown(why)),
+            Fault::Kept => self.inner.commit(batch).and(Err(CommitError::Unknown(why))),
+        }
     }
 
     fn reserve(&mut self, ceiling: u64) -> Result<(), CommitError> {
@@ -286,23 +325,52 @@ impl Datastore for Faulty {
     }
 }
 
+impl Faulty {
+    fn place(fault: fn(u32) -> Fault, kind: Kind) -> (Place, Store<Text>) {
+        let place = Place { directory: tempfile::tempdir().unwrap(), backend: kind };
+        let faulty = Faulty { inner: place.backend(), number: 0, fault };
+        let store = place.open_with(Box::new(faulty), Duration::from_secs(3600));
+        (place, store)
+    }
+}
+
 #[tokio::test]
-async fn a_failed_commit_leaves_nothing_and_an_unknown_one_ends_the_store() {
-    for place in Place::all() {
-        let faulty = Faulty { inner: place.backend(), left: 2, error: CommitError::Full };
-        let store = place.open_with(Box::new(faulty), Duration::from_secs(1));
-        one(&store, put("pods", "a/x", "1", Expect::Absent)).await.unwrap();
+async fn a_failed_commit_leaves_nothing() {
+    for kind in [Kind::Memory(Memory::new()), Kind::Sqlite] {
+        let (_place, store) = Faulty::place(|number| if number == 2 { Fault::Full } else { Fault::None }, kind);
+        let mut watch = store.watch(&"pods".into(), Scope::All, 0).unwrap();
+        let first = one(&store, put("pods", "a/x", "1", Expect::Absent)).await.unwrap();
         assert!(matches!(one(&store, put("pods", "a/y", "2", Expect::Absent)).await, Err(TxnError::Full(_))));
         assert_eq!(texts(&store, "pods").await, ["a/x=1"]);
+        let next = one(&store, put("pods", "a/y", "3", Expect::Absent)).await.unwrap();
+        let mut seen = Vec::new();
+        while seen.len() < 2 {
+            seen.extend(watch.next().await.unwrap().unwrap().into_iter().map(|change| change.revision));
+        }
+        assert_eq!(seen, [first, next]);
     }
-    for place in Place::all() {
-        let faulty = Faulty { inner: place.backend(), left: 1, error: CommitError::Unknown };
-        let store = place.open_with(Box::new(faulty), Duration::from_secs(1));
-        let mut watch = store.watch(&"pods".into(), Scope::All, 0).unwrap();
-        assert!(matches!(one(&store, put("pods", "a/x", "1", Expect::Absent)).await, Err(TxnError::Unknown(_))));
-        assert!(store.failed().await.contains("injected"));
-        assert!(matches!(one(&store, put("pods", "a/x", "1", Expect::Absent)).await, Err(TxnError::Closed)));
-        assert!(watch.next().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_ends_the_store_and_the_next_start_decides() {
+    let faults: [fn(u32) -> Fault; 2] = [|_| Fault::Lost, |_| Fault::Kept];
+    for (kept, fault) in faults.into_iter().enumerate() {
+        for kind in [Kind::Memory(Memory::new()), Kind::Sqlite] {
+            let (place, store) = Faulty::place(fault, kind);
+            let mut watch = store.watch(&"pods".into(), Scope::All, 0).unwrap();
+            assert!(matches!(one(&store, put("pods", "a/x", "1", Expect::Absent)).await, Err(TxnError::Unknown(_))));
+            assert!(store.failed().await.contains("injected"));
+            assert!(matches!(one(&store, put("pods", "a/x", "1", Expect::Absent)).await, Err(TxnError::Closed)));
+            assert!(watch.next().await.unwrap().is_none());
+            let mut late = store.watch(&"nodes".into(), Scope::All, 0).unwrap();
+            assert!(late.next().await.unwrap().is_none(), "nobody waits on a store that ended");
+            assert!(texts(&store, "pods").await.is_empty(), "what may not have happened is not shown");
+            let used = store.revision() + 1;
+            drop(store);
+            let store = place.open();
+            assert_eq!(texts(&store, "pods").await.len(), kept);
+            assert!(store.revision() >= used);
+        }
     }
 }
 
