@@ -3,57 +3,95 @@
 use bytes::Bytes;
 use coracle_api::{Object, Resource, Status, columns};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::call::Call;
+use crate::convert;
 use crate::verbs::answer::{ListMeta, metadata_object};
+
+/// What a row shows of its object besides the cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Include {
+    Nothing,
+    Metadata,
+    Object,
+}
+
+impl Include {
+    /// The query's `includeObject`; 400 for what it cannot be.
+    pub fn parse(call: &Call) -> Result<Self, Status> {
+        match call.query.get("includeObject") {
+            None | Some("Metadata") => Ok(Include::Metadata),
+            Some("None") => Ok(Include::Nothing),
+            Some("Object") => Ok(Include::Object),
+            Some(other) => Err(Status::bad_request(format!("unrecognized includeObject value: {other:?}"))),
+        }
+    }
+}
 
 /// A Table of `items`.
 pub fn json(resource: &Resource, items: &[Object], meta: &ListMeta, call: &Call) -> Result<Bytes, Status> {
-    let include = call.query.get("includeObject").unwrap_or("Metadata");
-    let rows: Result<Vec<Value>, Status> = items.iter().map(|object| row(resource, object, include)).collect();
-    let mut metadata = json!({ "resourceVersion": meta.revision.to_string() });
-    if !meta.continue_token.is_empty() {
-        metadata["continue"] = json!(meta.continue_token);
-    }
-    if let Some(remaining) = meta.remaining {
-        metadata["remainingItemCount"] = json!(remaining);
-    }
-    let table = json!({
-        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-        "columnDefinitions": columns::definitions(resource),
-        "rows": rows?,
-    });
-    Ok(Bytes::from(table.to_string()))
-}
-
-fn row(resource: &Resource, object: &Object, include: &str) -> Result<Value, Status> {
-    let tree: Value = object.decode()?;
-    let mut row = json!({ "cells": columns::cells(resource, &tree, Timestamp::now()) });
-    if resource.kind == "Pod"
-        && let Some(conditions) = columns::row_conditions(&tree)
-    {
-        row["conditions"] = conditions;
-    }
-    match include {
-        "None" => {}
-        "Object" => row["object"] = tree,
-        _ => {
-            row["object"] = serde_json::from_slice(&metadata_object(object.json())).map_err(Status::internal)?;
+    let (include, now) = (Include::parse(call)?, Timestamp::now());
+    let mut text = Vec::with_capacity(512 + items.len() * 512);
+    let (metadata, definitions) = (meta.json(), columns::definitions(resource));
+    text.extend_from_slice(
+        format!(
+            "{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{metadata},\"columnDefinitions\":{definitions},\"rows\":["
+        )
+        .as_bytes(),
+    );
+    for (index, object) in items.iter().enumerate() {
+        if index > 0 {
+            text.push(b',');
         }
+        push_row(&mut text, resource, object, include, now)?;
     }
-    Ok(row)
+    text.extend_from_slice(b"]}");
+    Ok(Bytes::from(text))
 }
 
 /// The Table of one object in a watch; column definitions come with the first one only.
-pub fn event(resource: &Resource, object: &Object, include: &str, columns: bool) -> Result<Bytes, Status> {
-    let mut table = json!({
-        "kind": "Table", "apiVersion": "meta.k8s.io/v1",
-        "metadata": { "resourceVersion": object.revision().to_string() },
-        "columnDefinitions": null, "rows": [row(resource, object, include)?],
-    });
-    if columns {
-        table["columnDefinitions"] = columns::definitions(resource);
+pub fn event(resource: &Resource, object: &Object, include: Include, with_columns: bool) -> Result<Bytes, Status> {
+    let definitions = if with_columns { columns::definitions(resource) } else { Value::Null };
+    let revision = object.revision();
+    let head = format!(
+        "{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{{\"resourceVersion\":\"{revision}\"}},\"columnDefinitions\":{definitions},\"rows\":["
+    );
+    let mut text = head.into_bytes();
+    push_row(&mut text, resource, object, include, Timestamp::now())?;
+    text.extend_from_slice(b"]}");
+    Ok(Bytes::from(text))
+}
+
+/// The objects of rows are copied, never encoded again.
+fn push_row(
+    text: &mut Vec<u8>,
+    resource: &Resource,
+    object: &Object,
+    include: Include,
+    now: Timestamp,
+) -> Result<(), Status> {
+    let json = convert::json(resource, object)?;
+    let tree: Value = serde_json::from_slice(&json).map_err(Status::internal)?;
+    text.extend_from_slice(b"{\"cells\":");
+    text.extend_from_slice(columns::cells(resource, &tree, now).to_string().as_bytes());
+    if &*resource.plural == "pods"
+        && let Some(conditions) = columns::row_conditions(&tree)
+    {
+        text.extend_from_slice(b",\"conditions\":");
+        text.extend_from_slice(conditions.to_string().as_bytes());
     }
-    Ok(Bytes::from(table.to_string()))
+    match include {
+        Include::Nothing => text.extend_from_slice(b",\"object\":null"),
+        Include::Metadata => {
+            text.extend_from_slice(b",\"object\":");
+            text.extend_from_slice(&metadata_object(&json));
+        }
+        Include::Object => {
+            text.extend_from_slice(b",\"object\":");
+            text.extend_from_slice(&json);
+        }
+    }
+    text.push(b'}');
+    Ok(())
 }

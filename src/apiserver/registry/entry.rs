@@ -61,15 +61,23 @@ pub fn field_of<'a>(object: &'a Object, label: &str) -> Option<&'a str> {
 
 /// The frame of `tree`, whose `metadata.resourceVersion` is left out.
 pub fn frame(resource: &Resource, tree: &Value) -> Frame {
+    let (group, version) = &resource.storage;
+    canonical(group, version, &resource.kind, tree)
+}
+
+/// The same of a version that is not stored.
+pub fn frame_as(resource: &Resource, tree: &Value) -> Frame {
+    canonical(&resource.group, &resource.version, &resource.kind, tree)
+}
+
+fn canonical(group: &str, version: &str, kind: &str, tree: &Value) -> Frame {
     let empty = serde_json::Map::new();
     let fields = tree.as_object().unwrap_or(&empty);
     let metadata = fields.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
-    let (group, version) = &resource.storage;
     let slash = if group.is_empty() { "" } else { "/" };
     let mut text = Vec::with_capacity(1024);
     text.extend_from_slice(
-        format!("{{\"apiVersion\":\"{group}{slash}{version}\",\"kind\":\"{}\",\"metadata\":{{", resource.kind)
-            .as_bytes(),
+        format!("{{\"apiVersion\":\"{group}{slash}{version}\",\"kind\":\"{kind}\",\"metadata\":{{").as_bytes(),
     );
     let splice = text.len() as u32;
     let mut first = true;

@@ -106,3 +106,22 @@ async fn a_collection_is_deleted_by_selector() {
     let left = fixture.get(CONFIGMAPS).await.body;
     assert_eq!(left["items"][0]["metadata"]["name"], "b");
 }
+
+#[tokio::test]
+async fn events_are_served_in_both_groups() {
+    let fixture = Fixture::new().await;
+    let event = json!({
+        "metadata": {"name": "e"}, "reason": "Started", "message": "it runs", "type": "Normal",
+        "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"}, "source": {"component": "kubelet"},
+    });
+    fixture.create("/api/v1/namespaces/default/events", event).await;
+    let target = "/apis/events.k8s.io/v1/namespaces/default/events";
+    let newer = fixture.get(&format!("{target}/e")).await.body;
+    assert_eq!((&newer["note"], &newer["regarding"]["name"]), (&json!("it runs"), &json!("p")), "{newer}");
+    assert_eq!((&newer["apiVersion"], newer.get("message")), (&json!("events.k8s.io/v1"), None));
+    let chosen = fixture.get(&format!("{target}?fieldSelector=regarding.name%3Dp,type%3DNormal")).await.body;
+    assert_eq!(chosen["items"][0]["note"], "it runs", "{chosen}");
+    assert_eq!(fixture.get(&format!("{target}?fieldSelector=regarding.name%3Dq")).await.body["items"], json!([]));
+    let table = fixture.accept("/api/v1/events", "application/json;as=Table;v=v1;g=meta.k8s.io").await.body;
+    assert_eq!(table["columnDefinitions"][0]["name"], "Last Seen", "{table}");
+}

@@ -26,7 +26,8 @@ pub struct ListMeta {
 }
 
 impl ListMeta {
-    fn json(&self) -> String {
+    /// As `metadata` of the list.
+    pub fn json(&self) -> String {
         let mut text = format!("{{\"resourceVersion\":\"{}\"", self.revision);
         if !self.continue_token.is_empty() {
             text.push_str(&format!(",\"continue\":\"{}\"", self.continue_token));

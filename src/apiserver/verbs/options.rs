@@ -11,6 +11,8 @@ use coracle_api::{Causes, Object, Resource, Status};
 use coracle_store::Scope;
 
 use crate::call::Call;
+use crate::convert;
+use crate::registry::partition;
 
 /// Which objects of a resource a request is about.
 #[derive(Debug, Clone, Default)]
@@ -60,7 +62,9 @@ impl Chosen {
         };
         let fields = match fields {
             "" => FieldSelector::everything(),
-            text => FieldSelector::parse(text, resource).map_err(Status::bad_request)?,
+            // What is cut out of an object is cut out of its stored version.
+            text => FieldSelector::parse(&convert::field_selector(resource, text), &partition::stored(resource))
+                .map_err(Status::bad_request)?,
         };
         let namespace = if resource.namespaced { namespace.to_owned() } else { String::new() };
         Ok(Self { namespace, namespaced: resource.namespaced, labels, fields })

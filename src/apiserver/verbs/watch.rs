@@ -42,12 +42,8 @@ pub async fn watch(server: &ApiServer, call: &Call, resource: &Resource) -> Resu
         let chance = u64::from(u16::from_le_bytes(crypto::random_bytes())) * LEAST_TIMEOUT / 65536;
         Duration::from_secs(LEAST_TIMEOUT + chance)
     });
-    let encoder = Encoder {
-        resource: resource.clone(),
-        accepted,
-        columns_sent: false,
-        include: call.query.get("includeObject").unwrap_or("Metadata").to_owned(),
-    };
+    let encoder =
+        Encoder { resource: resource.clone(), accepted, columns_sent: false, include: table::Include::parse(call)? };
     let now = Instant::now();
     let events = Events {
         initial,
@@ -188,7 +184,7 @@ struct Encoder {
     accepted: Accepted,
     /// Column definitions come with the first Table only.
     columns_sent: bool,
-    include: String,
+    include: table::Include,
 }
 
 impl Encoder {
@@ -205,7 +201,7 @@ impl Encoder {
             Form::Metadata => Ok(metadata_object(shown.json())),
             Form::Table => {
                 let columns = !std::mem::replace(&mut self.columns_sent, true);
-                table::event(&self.resource, &shown, &self.include, columns)
+                table::event(&self.resource, &shown, self.include, columns)
             }
         };
         match json {
