@@ -1,7 +1,8 @@
 //! The Kubernetes object model as data: no IO, no async.
 //!
 //! Invariants: what Kubernetes repeats per kind is a table row (`resource`, `schema`), never code; objects at
-//! rest are encoded bytes behind `Object`; decoded trees (`serde_json::Value`) live for the moment of use; rules
+//! rest are encoded bytes behind `Object`; decoded trees (`serde_json::Value`) live for the moment of use and
+//! are normal (exactly what Go would print of the same object, see `codec`); rules
 //! read trees only through `node::Node`, never by string index; every error a client may see is a `Status`.
 
 pub mod causes;

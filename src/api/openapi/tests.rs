@@ -26,8 +26,10 @@ fn facts(schema: &Value) -> Value {
             let inner = map.get("allOf").and_then(|all| all.get(0)).and_then(Value::as_object);
             let kept = map.iter().chain(inner.into_iter().flatten()).filter(|(key, value)| {
                 // Open types: upstream gives them names.
-                !matches!(key.as_str(), "description" | "default" | "enum" | "allOf" | "x-kubernetes-unions")
-                    && !(*key == "$ref" && is_open_name(value))
+                let left_out =
+                    matches!(key.as_str(), "description" | "default" | "enum" | "allOf" | "x-kubernetes-unions");
+                let open = *key == "$ref" && is_open_name(value);
+                !left_out && !open
             });
             let mut map: serde_json::Map<_, _> = kept.map(|(key, value)| (key.clone(), facts(value))).collect();
             if let Some(Value::Array(required)) = map.get_mut("required") {

@@ -48,7 +48,7 @@ pub fn document(served: Served<'_>, group: &str, version: &str, out: impl Write)
     writer.object(|writer| {
         writer.field("openapi", "3.0.0")?;
         writer.key("info")?;
-        writer.raw(concat!(r#"{"title":"Kubernetes","version":"v1.37.2"}"#))?;
+        writer.raw(r#"{"title":"Kubernetes","version":"v1.37.2"}"#)?;
         writer.key("paths")?;
         writer.object(|writer| {
             for resource in served.resources.iter().filter(|row| row.group == group && row.version == version) {
