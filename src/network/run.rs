@@ -14,6 +14,7 @@ use crate::cni::{Server, ServerConfig, ServerError};
 use crate::dns::{Listeners, Resolver, Upstream, Zone};
 use crate::netlink::KernelError;
 use crate::node::{self, NodeError};
+use crate::services::guard::Guard;
 use crate::services::sync::{self, Sources};
 use crate::services::{NodeFacts, Owner, Prefix, Table, TableConfig, plan};
 use crate::views::{ServiceView, SliceView};
@@ -132,16 +133,18 @@ pub async fn run(
         tasks.push(task::spawn("dns", listeners.run(Arc::new(resolver), shutdown.clone())));
     }
     let given = config.clone();
-    let (table, mtu) = task::blocking(move || {
+    let (table, guard, mtu) = task::blocking(move || {
         let table = Arc::new(Table::open(table_config)?);
         table.change(|ledger| ledger.set(&Owner::Dns, plan::dns(&dns_addresses)))?;
         if !table.exists()? {
             table.install()?;
         }
-        Ok::<_, NetworkError>((table, node::mtu(&given.node_ips)?))
+        let guard = Guard::new(table.clone())?;
+        Ok::<_, NetworkError>((table, guard, node::mtu(&given.node_ips)?))
     })
     .await??;
 
+    tasks.push(task::spawn("table guard", guard.run(shutdown.clone())));
     let (sender, installed) = watch::channel(false);
     if let Some(socket) = config.cni_socket {
         let server = ServerConfig {

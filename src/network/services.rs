@@ -1,6 +1,7 @@
 //! Services as nf_tables elements: the plan, the ledger of claims, the table and the task that keeps it.
 
 pub mod element;
+pub mod guard;
 pub mod ledger;
 pub mod plan;
 pub mod ruleset;

@@ -167,7 +167,10 @@ fn no_packet_breaks_the_reader() {
     let zone = runtime.block_on(zone(&views));
     let resolver = Resolver::new(zone, Upstream::new(std::path::Path::new("/absent"), &[]));
     let mut query = Message::new(77, MessageType::Query, OpCode::Query);
-    query.add_query(Query::query(Name::from_ascii("_http._tcp.web.default.svc.cluster.local.").expect("a name"), RecordType::SRV));
+    query.add_query(Query::query(
+        Name::from_ascii("_http._tcp.web.default.svc.cluster.local.").expect("a name"),
+        RecordType::SRV,
+    ));
     query.set_edns(hickory_proto::op::Edns::new());
     let valid = query.to_vec().expect("it fits");
     assert!(matches!(resolver.read(&valid, Transport::Udp), Step::Reply(_)));

@@ -13,8 +13,10 @@ fn views(number: usize, endpoints: &[IpAddr]) -> (Owner, ServiceView, SliceView)
     let service = format!(
         r#"{{"metadata":{{"namespace":"default"}},"spec":{{"clusterIPs":["{address}"],"ports":[{{"name":"http","port":80}}]}}}}"#
     );
-    let endpoints: Vec<String> =
-        endpoints.iter().map(|address| format!(r#"{{"addresses":["{address}"],"conditions":{{"ready":true}}}}"#)).collect();
+    let endpoints: Vec<String> = endpoints
+        .iter()
+        .map(|address| format!(r#"{{"addresses":["{address}"],"conditions":{{"ready":true}}}}"#))
+        .collect();
     let slice = format!(
         r#"{{"metadata":{{"namespace":"default","labels":{{"kubernetes.io/service-name":"s{number}"}}}},"addressType":"IPv4",
         "ports":[{{"name":"http","port":8080}}],"endpoints":[{}]}}"#,

@@ -60,6 +60,15 @@ impl NetlinkSocket {
         Self::open(SockProtocol::NetlinkRoute)
     }
 
+    /// What nf_tables tells of changes by anybody, as a non-blocking socket. `groups` is a bit for each group.
+    pub fn events(groups: u32) -> Result<OwnedFd, KernelError> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter)
+            .map_err(failed("socket"))?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups)).map_err(failed("bind"))?;
+        Ok(socket)
+    }
+
     fn open(protocol: SockProtocol) -> Result<Self, KernelError> {
         let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)
             .map_err(failed("socket"))?;

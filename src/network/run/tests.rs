@@ -60,6 +60,16 @@ fn services_answer_while_the_process_is_away_and_until_it_knows_more() {
         let running = super::run(config(directory.path()), played.clone(), Shutdown::new()).await.expect("it starts");
         running.ready().await;
         assert_eq!(machines.pods[1].ask("10.43.0.1", 80), "one 10.42.0.3");
+
+        // Somebody flushes all rules: the table is back without any change of Services.
+        machines.node.shell("nft flush ruleset");
+        let back = async {
+            while machines.pods[1].ask("10.43.0.1", 80) != "one 10.42.0.3" {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), back).await.expect("the table is back");
+        drop(running);
         crate::cleanup("r1").expect("it is removed");
         assert_eq!(machines.node.shell("nft list ruleset; ip route show table all proto 67"), "");
     });

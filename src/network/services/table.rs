@@ -29,19 +29,19 @@ impl Table {
         Ok(Self { state: Mutex::new(state), config })
     }
 
-    /// Whether the kernel has a table of this name, from an earlier process.
+    /// Whether the kernel has a table of this name, from whatever process.
     pub fn exists(&self) -> Result<bool, KernelError> {
-        const GET_TABLE: u16 = (SUBSYSTEM_NFTABLES << 8) | 1;
-        const REQUEST_ACKNOWLEDGE: u16 = 5;
-        let mut request = Vec::new();
-        message::message(&mut request, GET_TABLE, REQUEST_ACKNOWLEDGE, 1, 1, 0, |attributes| {
-            attributes.string(1, TABLE)
-        });
-        match self.lock().socket.request(&request, |_| ()) {
-            Ok(()) => Ok(true),
-            Err(error) if error.errno() == Some(libc::ENOENT) => Ok(false),
-            Err(error) => Err(error),
+        self.lock().exists()
+    }
+
+    /// Makes the table anew if it was installed and is gone; `true` when it was.
+    pub fn restore(&self) -> Result<bool, KernelError> {
+        let mut state = self.lock();
+        if !state.installed || state.exists()? {
+            return Ok(false);
         }
+        state.install(&self.config)?;
+        Ok(true)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -75,6 +75,21 @@ impl Table {
 }
 
 impl State {
+    fn exists(&mut self) -> Result<bool, KernelError> {
+        const GET_TABLE: u16 = (SUBSYSTEM_NFTABLES << 8) | 1;
+        const REQUEST_ACKNOWLEDGE: u16 = 5;
+        const INET: u8 = 1;
+        let mut request = Vec::new();
+        message::message(&mut request, GET_TABLE, REQUEST_ACKNOWLEDGE, 1, INET, 0, |attributes| {
+            attributes.string(1, TABLE);
+        });
+        match self.socket.request(&request, |_| ()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.errno() == Some(libc::ENOENT) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn install(&mut self, config: &TableConfig) -> Result<(), KernelError> {
         let mut batch = Batch::new(TABLE);
         ruleset::install(&mut batch, config);
