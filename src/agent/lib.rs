@@ -4,14 +4,20 @@
 //! killed finds its containers again; everything outside the data directory carries the instance id, and only what carries
 //! it is deleted; pods are kept as encoded objects and decoded for the moment of use; nothing global is shared.
 
+pub mod actions;
 pub mod containerd;
 pub mod cri;
 pub mod handle;
 pub mod images;
 pub mod labels;
 pub mod node_server;
+pub mod pod;
+pub mod pod_runtime;
+pub mod pod_workers;
 pub mod pods;
 pub mod proto;
+pub mod qos;
+pub mod status;
 pub mod sys;
 
 pub use handle::NodeHandle;
