@@ -8,6 +8,7 @@ use crate::cri::{Cri, RuntimeError};
 
 pub mod archive;
 pub mod import;
+pub mod ensure;
 pub mod pause;
 
 /// Waits until an image that was just written is known to the CRI, which learns of it by an event.

@@ -5,20 +5,27 @@
 //! it is deleted; pods are kept as encoded objects and decoded for the moment of use; nothing global is shared.
 
 pub mod actions;
+pub mod cgroups;
+pub mod config;
 pub mod containerd;
 pub mod cri;
+pub mod downward;
+pub mod environment;
 pub mod handle;
 pub mod images;
 pub mod labels;
 pub mod node_server;
+pub mod objects;
 pub mod pod;
 pub mod pod_runtime;
 pub mod pod_workers;
 pub mod pods;
 pub mod proto;
 pub mod qos;
+pub mod services;
 pub mod status;
 pub mod sys;
+pub mod volumes;
 
 pub use handle::NodeHandle;
 
