@@ -24,6 +24,7 @@ pub mod resource;
 pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod validation;
 
 pub use causes::Causes;
 pub use object::Object;
