@@ -14,6 +14,7 @@ pub mod environment;
 pub mod handle;
 pub mod images;
 pub mod labels;
+pub mod node;
 pub mod node_server;
 pub mod objects;
 pub mod pod;

@@ -1,0 +1,245 @@
+//! The node's own objects: its Node, registered and kept true, and its Lease, the heartbeat.
+//!
+//! Conditions are written only when they change; that the node lives is said by the Lease alone. Upstream: pkg/kubelet/kubelet_node_status.go.
+
+mod facts;
+mod lease;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use coracle_base::backoff::{Backoff, Shape};
+use coracle_base::shutdown::Shutdown;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+pub use facts::Facts;
+
+/// What is said of this node when it registers.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    pub name: String,
+    pub addresses: Vec<IpAddr>,
+    /// Ranges for its pods, one a family.
+    pub pod_cidrs: Vec<String>,
+    pub labels: Vec<(String, String)>,
+    /// `key=value:Effect`, already validated.
+    pub taints: Vec<Taint>,
+    /// Where emptyDir volumes and logs are kept; its file system's size is the node's ephemeral storage.
+    pub storage: PathBuf,
+    pub max_pods: u32,
+    pub kubelet_port: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taint {
+    pub key: String,
+    pub value: String,
+    pub effect: String,
+}
+
+/// What makes the node ready or not, as the parts of the agent find it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// Why not: `container runtime is down`, `cni plugin not initialized`.
+    NotReady(String),
+}
+
+/// Registers the node and keeps its Node and Lease until shutdown. `runtime` is the runtime's name and version, `containerd://2.1.0`.
+pub async fn run(
+    registration: Registration,
+    runtime: String,
+    client: kube::Client,
+    mut readiness: watch::Receiver<Readiness>,
+    shutdown: Shutdown,
+) {
+    let keeper = Keeper { registration, runtime, client };
+    let mut backoff = Backoff::new(Shape::doubling(Duration::from_millis(50), Duration::from_secs(7)));
+    let registered = loop {
+        match shutdown.bound(keeper.register()).await {
+            None => return,
+            Some(Ok(node)) => break node,
+            Some(Err(error)) => tracing::warn!(%error, "node is not registered yet"),
+        }
+        if shutdown.bound(tokio::time::sleep(backoff.next_delay())).await.is_none() {
+            return;
+        }
+    };
+    let uid = registered.metadata.uid.clone().unwrap_or_default();
+    let lease = lease::renew(keeper.client.clone(), keeper.registration.name.clone(), uid);
+    tokio::select! {
+        () = lease => {}
+        () = keeper.follow(&mut readiness) => {}
+        () = shutdown.begun() => {}
+    }
+}
+
+struct Keeper {
+    registration: Registration,
+    runtime: String,
+    client: kube::Client,
+}
+
+impl Keeper {
+    fn api(&self) -> Api<Node> {
+        Api::all(self.client.clone())
+    }
+
+    /// Creates the Node, or brings labels and ranges of the one that is there up to date.
+    async fn register(&self) -> Result<Node, kube::Error> {
+        let wanted: Node = serde_json::from_value(self.object()).map_err(kube::Error::SerdeError)?;
+        match self.api().create(&PostParams::default(), &wanted).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                let labels: Value = self.labels().into_iter().collect();
+                let patch = json!({"metadata": {"labels": labels}});
+                self.api().patch(&self.registration.name, &PatchParams::default(), &Patch::Strategic(patch)).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Writes the status at once and whenever readiness or the node's facts change.
+    async fn follow(&self, readiness: &mut watch::Receiver<Readiness>) {
+        let mut written = None;
+        let mut backoff = Backoff::new(Shape::doubling(Duration::from_millis(100), Duration::from_secs(10)));
+        loop {
+            let now = readiness.borrow_and_update().clone();
+            if written.as_ref() != Some(&now) {
+                match self.write_status(&now).await {
+                    Ok(()) => {
+                        tracing::info!(
+                            node = self.registration.name,
+                            ready = now == Readiness::Ready,
+                            "node status written"
+                        );
+                        backoff.reset();
+                        written = Some(now);
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "node status is not written");
+                        tokio::time::sleep(backoff.next_delay()).await;
+                        continue;
+                    }
+                }
+            }
+            if readiness.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    async fn write_status(&self, readiness: &Readiness) -> Result<(), kube::Error> {
+        let present = self.api().get_status(&self.registration.name).await?;
+        let facts = Facts::read(&self.registration.storage);
+        let status = self.status(&facts, readiness, &present, Timestamp::now());
+        let patch = Patch::Strategic(json!({"status": status}));
+        self.api().patch_status(&self.registration.name, &PatchParams::default(), &patch).await.map(drop)
+    }
+
+    fn labels(&self) -> Vec<(String, Value)> {
+        let machine = facts::architecture();
+        let fixed = [
+            ("kubernetes.io/hostname", self.registration.name.as_str()),
+            ("kubernetes.io/os", "linux"),
+            ("kubernetes.io/arch", machine),
+            ("beta.kubernetes.io/os", "linux"),
+            ("beta.kubernetes.io/arch", machine),
+        ];
+        let fixed = fixed.into_iter().map(|(key, value)| (key.to_owned(), value.into()));
+        let more = self.registration.labels.iter().map(|(key, value)| (key.clone(), value.as_str().into()));
+        fixed.chain(more).collect()
+    }
+
+    fn object(&self) -> Value {
+        let taints = self
+            .registration
+            .taints
+            .iter()
+            .map(|taint| json!({"key": taint.key, "value": taint.value, "effect": taint.effect}));
+        let labels: Value = self.labels().into_iter().collect();
+        let mut object = json!({
+            "metadata": {"name": self.registration.name, "labels": labels},
+            "spec": {"taints": taints.collect::<Vec<_>>()},
+        });
+        if let Some(first) = self.registration.pod_cidrs.first() {
+            object["spec"]["podCIDR"] = first.as_str().into();
+            object["spec"]["podCIDRs"] = json!(self.registration.pod_cidrs);
+        }
+        object
+    }
+
+    fn status(&self, facts: &Facts, readiness: &Readiness, present: &Node, now: Timestamp) -> Value {
+        let mut addresses: Vec<Value> = self
+            .registration
+            .addresses
+            .iter()
+            .map(|address| json!({"type": "InternalIP", "address": address.to_string()}))
+            .collect();
+        addresses.push(json!({"type": "Hostname", "address": self.registration.name}));
+        json!({
+            "addresses": addresses,
+            "capacity": facts.capacity(self.registration.max_pods),
+            "allocatable": facts.allocatable(self.registration.max_pods),
+            "conditions": conditions(readiness, present, now),
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": self.registration.kubelet_port}},
+            "nodeInfo": facts.node_info(&self.runtime),
+        })
+    }
+}
+
+/// The four conditions; transition times stay where a condition's status stays.
+fn conditions(readiness: &Readiness, present: &Node, now: Timestamp) -> Vec<Value> {
+    let (ready, reason, message) = match readiness {
+        Readiness::Ready => ("True", "KubeletReady", "kubelet is posting ready status"),
+        Readiness::NotReady(why) => ("False", "KubeletNotReady", why.as_str()),
+    };
+    let healthy = |kind: &'static str, reason: &'static str, message: &'static str| (kind, "False", reason, message);
+    let wanted = [
+        healthy("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        healthy("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        healthy("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ("Ready", ready, reason, message),
+    ];
+    let known = present.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let condition = |(kind, status, reason, message): (&str, &str, &str, &str)| {
+        let same = known.iter().find(|known| known.type_ == kind && known.status == status);
+        let since = same.and_then(|known| known.last_transition_time.as_ref()).map(|time| time.0.to_string());
+        json!({
+            "type": kind, "status": status, "reason": reason, "message": message,
+            "lastHeartbeatTime": now, "lastTransitionTime": since.unwrap_or_else(|| now.clone()),
+        })
+    };
+    wanted.into_iter().map(condition).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(conditions: Value) -> Node {
+        serde_json::from_value(json!({"metadata": {"name": "n"}, "status": {"conditions": conditions}})).unwrap()
+    }
+
+    #[test]
+    fn transition_times_move_only_with_the_status() {
+        let old = "2026-01-01T00:00:00Z";
+        let present = node(json!([{"type": "Ready", "status": "True", "lastTransitionTime": old},
+            {"type": "MemoryPressure", "status": "False", "lastTransitionTime": old}]));
+        let now: Timestamp = "2026-02-02T00:00:00Z".parse().unwrap();
+        let time = |readiness: &Readiness, kind: &str| {
+            let conditions = conditions(readiness, &present, now);
+            let found = conditions.into_iter().find(|condition| condition["type"] == kind).unwrap();
+            found["lastTransitionTime"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(time(&Readiness::Ready, "Ready"), old);
+        let down = Readiness::NotReady("container runtime is down".to_owned());
+        assert_eq!(time(&down, "Ready"), "2026-02-02T00:00:00Z");
+        assert_eq!(time(&down, "MemoryPressure"), old);
+    }
+}
