@@ -42,8 +42,11 @@ pub async fn answer(call: &Call, parts: &[&str]) -> Result<Response<Body>, Statu
     let accept = call.header(header::ACCEPT);
     let json = accept.is_empty() || accept.contains("application/json") || accept.contains("*/*");
     match parts {
+        ["openapi", "v2"] if !json && accept.contains("com.github.proto-openapi.spec.v2") => {
+            Ok(stream(v2::protobuf::CONTENT_TYPE, |out| v2::protobuf::document(served(), out)))
+        }
         ["openapi", _, ..] if !json => Err(Status::not_acceptable(&["application/json"])),
-        ["openapi", "v2"] => Ok(stream(|out| v2::document(served(), out))),
+        ["openapi", "v2"] => Ok(stream("application/json", |out| v2::document(served(), out))),
         ["openapi", "v3"] => {
             let index = task::blocking(|| {
                 let mut text = Vec::new();
@@ -68,7 +71,7 @@ async fn group_version(call: &Call, key: &str) -> Result<Response<Body>, Status>
     let (group, version) = (group.to_owned(), version.to_owned());
     let mut response = match known {
         true => Response::new(Body::Empty),
-        false => stream(move |out| v3::document(served(), &group, &version, out)),
+        false => stream("application/json", move |out| v3::document(served(), &group, &version, out)),
     };
     if known {
         *response.status_mut() = http::StatusCode::NOT_MODIFIED;
@@ -85,7 +88,7 @@ async fn group_version(call: &Call, key: &str) -> Result<Response<Body>, Status>
 }
 
 /// Writes a document on the blocking pool while it is sent.
-fn stream(write: impl FnOnce(Pieces) -> io::Result<()> + Send + 'static) -> Response<Body> {
+fn stream(media: &'static str, write: impl FnOnce(Pieces) -> io::Result<()> + Send + 'static) -> Response<Body> {
     let (sender, receiver) = mpsc::channel(WAITING);
     task::spawn("openapi document", async move {
         let pieces = Pieces { sender, buffer: Vec::with_capacity(PIECE) };
@@ -97,7 +100,7 @@ fn stream(write: impl FnOnce(Pieces) -> io::Result<()> + Send + 'static) -> Resp
     let pieces = futures::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|piece| (Ok::<Bytes, BoxError>(piece), receiver))
     });
-    typed(Body::Stream(Box::pin(pieces)), "application/json")
+    typed(Body::Stream(Box::pin(pieces)), media)
 }
 
 /// Collects what is written into pieces; the rest goes out when it is dropped.

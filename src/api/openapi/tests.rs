@@ -166,3 +166,32 @@ fn the_index_names_every_version_with_a_hash_that_is_stable() {
     assert_eq!(v3::parse_key("api/v1"), Some(("", "v1")));
     assert_eq!(v3::parse_key("apis/apps"), None);
 }
+
+#[test]
+fn the_protobuf_form_of_v2_is_whole() {
+    let (resources, schema) = served();
+    let served = Served { schema, resources: &resources };
+    let mut bytes = Vec::new();
+    v2::protobuf::document(served, &mut bytes).unwrap();
+    // Fields 1, 2, 8 and 9, all of them messages or text, to the last byte.
+    let (mut at, mut counts) = (0, [0; 16]);
+    while at < bytes.len() {
+        let (number, wire) = (bytes[at] >> 3, bytes[at] & 7);
+        assert_eq!(wire, 2);
+        at += 1;
+        let (mut length, mut shift) = (0_usize, 0);
+        loop {
+            length |= usize::from(bytes[at] & 0x7f) << shift;
+            shift += 7;
+            at += 1;
+            if bytes[at - 1] < 0x80 {
+                break;
+            }
+        }
+        at += length;
+        counts[usize::from(number)] += 1;
+    }
+    assert_eq!(at, bytes.len());
+    assert_eq!(counts[9], served.types(None).count() + 5);
+    assert_eq!(counts[8], resources.iter().map(|resource| path::of(resource).len()).sum::<usize>());
+}

@@ -1,5 +1,7 @@
 //! `/openapi/v2`: one document for everything.
 
+pub mod protobuf;
+
 use std::io::{self, Write};
 
 use super::writer::Writer;
