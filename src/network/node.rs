@@ -41,8 +41,11 @@ pub fn prepare(services: &[Prefix], own: &[IpAddr], node_ips: &[IpAddr]) -> Resu
 }
 
 fn forward() -> Result<(), NodeError> {
-    let set =
-        |path: &str, value: &str| fs::write(path, value).map_err(|error| NodeError::Sysctl(path.to_owned(), error));
+    // Where it is right already it may be read-only.
+    let set = |path: &str, value: &str| match fs::read_to_string(path) {
+        Ok(present) if present.trim() == value => Ok(()),
+        _ => fs::write(path, value).map_err(|error| NodeError::Sysctl(path.to_owned(), error)),
+    };
     set("/proc/sys/net/ipv4/ip_forward", "1")?;
     let all = "/proc/sys/net/ipv6/conf/all/forwarding";
     let Ok(forwarding) = fs::read_to_string(all) else { return Ok(()) };

@@ -7,7 +7,6 @@ use coracle_base::shutdown::Shutdown;
 use coracle_base::task;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
-use tokio::io::unix::AsyncFd;
 
 use super::table::Table;
 use crate::netlink::message::{SUBSYSTEM_NFTABLES, messages};
@@ -30,7 +29,7 @@ impl Guard {
 
     /// Runs until shutdown.
     pub async fn run(self, shutdown: Shutdown) {
-        let events = match AsyncFd::new(self.events) {
+        let events = match crate::sys::watch(self.events) {
             Ok(events) => events,
             Err(error) => {
                 tracing::error!(%error, "table is not guarded");
