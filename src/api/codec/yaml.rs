@@ -23,7 +23,7 @@ pub fn to_json(bytes: &[u8]) -> Result<Converted, DecodeError> {
         // Read again: either the error is of another kind and comes again, or it was about a duplicate.
         Err(first) => (parse(bytes, DuplicateKeyPolicy::LastWins).map_err(syntax)?, Some(first)),
     };
-    let json = serde_json::to_vec(&value).map_err(|error| syntax(error.to_string()))?;
+    let json = serde_json::to_vec(&whole(value)).map_err(|error| syntax(error.to_string()))?;
     Ok(Converted { json, duplicate })
 }
 
@@ -32,7 +32,23 @@ fn parse(bytes: &[u8], duplicate_keys: DuplicateKeyPolicy) -> Result<Value, Stri
         duplicate_keys: duplicate_keys,
         legacy_octal_numbers: true,
     };
-    serde_yaml::from_slice_with_options(bytes, options).map_err(|error| error.to_string())
+    serde_yaml::from_slice_with_options(bytes, options).map_err(|error| {
+        // Behind the first line stands a picture of the place.
+        let text = error.to_string();
+        text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    })
+}
+
+/// Floats without a fraction as Go prints them in JSON: `replicas: 1.0` is an integer.
+fn whole(value: Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            number.as_f64().and_then(super::json::float).unwrap_or(Value::Number(number))
+        }
+        Value::Array(items) => items.into_iter().map(whole).collect(),
+        Value::Object(map) => map.into_iter().map(|(key, value)| (key, whole(value))).collect(),
+        other => other,
+    }
 }
 
 fn syntax(text: String) -> DecodeError {
@@ -52,4 +68,44 @@ pub fn decode(ty: Type<'_>, bytes: &[u8]) -> Result<Decoded, DecodeError> {
 /// YAML with sorted keys.
 pub fn encode(value: &Value) -> Result<Vec<u8>, EncodeError> {
     serde_yaml::to_string(value).map(String::into_bytes).map_err(|error| EncodeError(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Expected are the answers of sigs.k8s.io/yaml YAMLToJSON.
+    #[test]
+    fn scalars_are_what_upstream_reads() {
+        for (text, json) in [
+            ("yes", "true"),
+            ("Off", "false"),
+            ("\"yes\"", "\"yes\""),
+            ("010", "8"),
+            ("0o10", "8"),
+            ("1_000", "1000"),
+            ("1e3", "1000"),
+            ("1.0", "1"),
+            (".5", "0.5"),
+            ("~", "null"),
+            ("2020-01-01", "\"2020-01-01\""),
+            ("12345678901234567890", "12345678901234567890"),
+        ] {
+            let converted = to_json(format!("a: {text}").as_bytes()).expect("YAML");
+            assert_eq!(String::from_utf8(converted.json).expect("JSON"), format!("{{\"a\":{json}}}"), "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_are_one_line() {
+        let Err(error) = to_json(b"a: [1\nb: {") else { panic!("it is no YAML") };
+        assert!(error.to_string().starts_with("yaml: ") && !error.to_string().contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_told() {
+        let converted = to_json(b"a: 1\na: 2\n").expect("YAML");
+        assert_eq!(converted.json, b"{\"a\":2}");
+        assert!(converted.duplicate.is_some_and(|text| text.contains("duplicate") && text.contains('a')));
+    }
 }
