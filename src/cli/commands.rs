@@ -7,6 +7,7 @@ use crate::Failure;
 use crate::nearest::hint;
 
 mod server;
+mod uninstall;
 mod version;
 
 /// A command; `run` gets what follows its name.
@@ -29,6 +30,12 @@ const COMMANDS: &[Command] = &[
         usage: "kubectl get|apply|delete|wait|logs ...",
         help: "everyday verbs built in; the rest by a kubectl on PATH",
         run: crate::kubectl::run,
+    },
+    Command {
+        name: "uninstall",
+        usage: "uninstall [--data-dir DIRECTORY] [--yes]",
+        help: "remove what a server left on this machine",
+        run: uninstall::run,
     },
     Command { name: "version", usage: "version", help: "show versions", run: version::run },
 ];
@@ -60,7 +67,7 @@ pub fn run(arguments: &[OsString]) -> Result<ExitCode, Failure> {
 fn help() -> String {
     let mut text = "A whole Kubernetes in one executable.\n\nUsage: coracle COMMAND\n\n".to_owned();
     for command in COMMANDS {
-        text.push_str(&format!("  {:<34} {}\n", command.usage, command.help));
+        text.push_str(&format!("  {:<42} {}\n", command.usage, command.help));
     }
     text.push_str("\ncoracle server --help lists its options.\n");
     text

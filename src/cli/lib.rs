@@ -16,6 +16,10 @@ use failure::Failure;
 
 /// Runs the command line of this process and returns its exit code.
 pub fn main() -> ExitCode {
+    // containerd starts this executable under the name of a CNI plugin.
+    if let Some(code) = coracle_server::cni_dispatch() {
+        return code;
+    }
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match commands::run(&arguments) {
         Ok(code) => code,

@@ -41,8 +41,8 @@ impl Api {
 
     async fn items(&self, target: String) -> Result<Vec<Value>, Error> {
         let mut list = self.send(Method::GET, target, "", None).await?;
-        match list["items"].take() {
-            Value::Array(items) => Ok(items),
+        match list.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => Ok(items),
             _ => Ok(Vec::new()),
         }
     }

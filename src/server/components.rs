@@ -1,5 +1,6 @@
 //! The components of this process: each an ordinary client of the API with an identity of its own.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use coracle_apiserver::ApiServer;
@@ -7,53 +8,59 @@ use coracle_apiserver::authn::{User, service_account};
 use coracle_base::clock::Clock;
 use coracle_base::shutdown::Shutdown;
 use coracle_base::task::{self, Task, TaskError};
-use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::node::{self, Instance};
 use crate::pki::Pki;
 
-/// What components are made from.
-pub struct Parts<'a> {
-    pub config: &'a Config,
-    pub server: &'a ApiServer,
-    pub pki: &'a Pki,
-    pub shutdown: &'a Shutdown,
+/// What components are made from. Cloning is a few reference counts.
+#[derive(Clone)]
+pub struct Parts {
+    pub config: Arc<Config>,
+    pub server: ApiServer,
+    pub pki: Arc<Pki>,
+    pub shutdown: Shutdown,
 }
 
 /// What was started, in order.
 pub struct Components {
-    running: Vec<(&'static str, Task<()>)>,
+    running: Vec<(&'static str, Task<anyhow::Result<()>>)>,
 }
 
 impl Components {
     /// Starts everything that the configuration does not leave out.
-    pub fn start(parts: &Parts<'_>) -> Self {
+    pub fn start(parts: &Parts) -> Result<Self, Error> {
         let mut components = Self { running: Vec::new() };
-        components.add("controllers", controllers(parts));
-        components.add("scheduler", scheduler(parts));
-        components
+        components.add("controllers", controllers(parts.clone()));
+        components.add("scheduler", scheduler(parts.clone()));
+        if let Some(node) = &parts.config.node {
+            let instance = Instance::open(&parts.config.data_dir)?;
+            let network = node::network_config(&parts.config, node, &instance);
+            components.add("network", node::network(network, parts.clone()));
+        }
+        Ok(components)
     }
 
-    fn add(&mut self, name: &'static str, component: BoxFuture<'static, ()>) {
+    fn add(&mut self, name: &'static str, component: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
         self.running.push((name, task::spawn(name, component)));
     }
 
     /// Completes when shutdown begins, or with an error when a component ends before it.
     pub async fn watch(&mut self, shutdown: &Shutdown) -> Result<(), Error> {
-        let mut ends: FuturesUnordered<_> =
-            self.running.iter_mut().map(|(name, task)| async move { (*name, task.await) }).collect();
+        let tasks = self.running.iter_mut();
+        let mut ends: FuturesUnordered<_> = tasks.map(|(name, task)| async move { (*name, task.await) }).collect();
         match shutdown.bound(ends.next()).await {
-            None => Ok(()),
-            Some(None) => {
-                shutdown.begun().await;
-                Ok(())
-            }
+            None | Some(None) => Ok(()),
             // A component may see the shutdown first.
             Some(Some(_)) if shutdown.has_begun() => Ok(()),
             Some(Some((part, outcome))) => {
-                let reason = outcome.map_or_else(|error: TaskError| error.to_string(), |()| "it gave up".to_owned());
+                let reason = match outcome {
+                    Ok(Ok(())) => "it gave up".to_owned(),
+                    Ok(Err(error)) => format!("{error:#}"),
+                    Err(error) => TaskError::to_string(&error),
+                };
                 Err(Error::Ended { part, reason })
             }
         }
@@ -62,8 +69,10 @@ impl Components {
     /// Waits for each that still runs, the last one started first.
     pub async fn stop(self) {
         for (name, task) in self.running.into_iter().rev().filter(|(_, task)| !task.is_finished()) {
-            if let Err(error) = task.await {
-                tracing::warn!(name, %error, "stopped badly");
+            match task.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(name, "stopped badly: {error:#}"),
+                Err(error) => tracing::warn!(name, %error, "stopped badly"),
             }
         }
     }
@@ -75,31 +84,35 @@ pub fn client(server: &ApiServer, user: Arc<User>) -> kube::Client {
 }
 
 /// The user of that name, with the groups that such users have.
-fn user(name: &str) -> Arc<User> {
+pub fn user(name: &str) -> Arc<User> {
     Arc::new(match service_account::split_user_name(name) {
         Some((namespace, account)) => service_account::user(namespace, account, ""),
         None => User::new(name, &[]),
     })
 }
 
-fn controllers(parts: &Parts<'_>) -> BoxFuture<'static, ()> {
+async fn controllers(parts: Parts) -> anyhow::Result<()> {
     let server = parts.server.clone();
-    Box::pin(coracle_controllers::run_all(coracle_controllers::Context {
+    let context = coracle_controllers::Context {
         source: parts.server.source(user("system:kube-controller-manager")),
         client: Arc::new(move |name| client(&server, user(name))),
         clock: Clock::system(),
         shutdown: parts.shutdown.child(),
         root_ca: parts.pki.server.certificate.clone(),
-    }))
+    };
+    coracle_controllers::run_all(context).await;
+    Ok(())
 }
 
-fn scheduler(parts: &Parts<'_>) -> BoxFuture<'static, ()> {
+async fn scheduler(parts: Parts) -> anyhow::Result<()> {
     let own = user("system:kube-scheduler");
-    Box::pin(coracle_scheduler::run(coracle_scheduler::Context {
+    let context = coracle_scheduler::Context {
         source: parts.server.source(own.clone()),
-        client: client(parts.server, own),
+        client: client(&parts.server, own),
         clock: Clock::system(),
         shutdown: parts.shutdown.child(),
         host: parts.config.host.clone(),
-    }))
+    };
+    coracle_scheduler::run(context).await;
+    Ok(())
 }

@@ -25,15 +25,18 @@ pub mod kubeconfig;
 pub mod listener;
 pub mod manifests;
 pub mod memory;
+pub mod node;
 pub mod persistence;
 pub mod pki;
 pub mod renewal;
 pub mod sys;
 pub mod tls;
 pub mod token;
+pub mod uninstall;
 
 pub use cidr::Cidr;
 pub use config::{Config, NetworkConfig, NodeConfig, Part};
+pub use coracle_network::cni::dispatch as cni_dispatch;
 pub use error::Error;
 
 use api::Api;
@@ -87,7 +90,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     gate.set_ready();
     tracing::info!(port, milliseconds = started.elapsed().as_millis(), "API server ready");
 
-    let mut components = Components::start(&Parts { config: &config, server: &server, pki: &pki, shutdown: &shutdown });
+    let config = Arc::new(config);
+    let parts = Parts { config: config.clone(), server: server.clone(), pki: pki.clone(), shutdown: shutdown.clone() };
+    let mut components = Components::start(&parts)?;
     let manifests = task::spawn("manifests", {
         let api = Api::new(components::client(&server, own), "coracle-manifests");
         let (folder, record) = (directory.server("manifests"), directory.server("manifests.json"));

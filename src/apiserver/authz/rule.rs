@@ -66,7 +66,7 @@ impl Rule {
 
     /// The rule as rules of one verb, group, resource and name each.
     pub fn atoms(&self) -> Vec<Rule> {
-        let one = |text: &Box<str>| Box::from([text.clone()]);
+        let one = |text: &str| Box::from([Box::from(text)]);
         let mut atoms = Vec::new();
         for verb in &self.verbs {
             for group in &self.api_groups {
@@ -76,13 +76,13 @@ impl Rule {
                     if self.resource_names.is_empty() {
                         atoms.push(atom);
                     } else {
-                        let named = |name: &_| Rule { resource_names: one(name), ..atom.clone() };
-                        atoms.extend(self.resource_names.iter().map(named));
+                        let named = |name: &str| Rule { resource_names: one(name), ..atom.clone() };
+                        atoms.extend(self.resource_names.iter().map(|name| named(name)));
                     }
                 }
             }
-            let url = |url: &_| Rule { verbs: one(verb), non_resource_urls: one(url), ..Rule::default() };
-            atoms.extend(self.non_resource_urls.iter().map(url));
+            let url = |url: &str| Rule { verbs: one(verb), non_resource_urls: one(url), ..Rule::default() };
+            atoms.extend(self.non_resource_urls.iter().map(|path| url(path)));
         }
         atoms
     }

@@ -83,8 +83,8 @@ async fn objects(session: &Session, line: &Line, targets: &[Target], form: &str)
         only_one &= target.names.len() == 1;
         for request in requests(session, line, target) {
             let mut answer = session.get(&request, "application/json").await?;
-            match answer["items"].take() {
-                Value::Array(list) => items.extend(list.into_iter().map(|mut item| {
+            match answer.get_mut("items").map(Value::take) {
+                Some(Value::Array(list)) => items.extend(list.into_iter().map(|mut item| {
                     // Items of a typed list do not say what they are.
                     item["apiVersion"] = json!(target.resource.api_version());
                     item["kind"] = json!(&*target.resource.kind);

@@ -5,8 +5,9 @@ use std::ffi::OsString;
 
 use lexopt::{Arg, ValueExt};
 
-/// Options of one verb: long name, letter, whether a value follows.
-type Options = &'static [(&'static str, Option<char>, bool)];
+/// Long name, letter, whether a value follows.
+type Known = (&'static str, Option<char>, bool);
+type Options = &'static [Known];
 
 const EVERYWHERE: Options = &[("kubeconfig", None, true), ("namespace", Some('n'), true)];
 
@@ -79,9 +80,8 @@ impl Line {
         let mut line = Line { verb: (*verb).to_owned(), words: Vec::new(), options: BTreeMap::new() };
         let mut parser = lexopt::Parser::from_args(rest);
         while let Some(argument) = parser.next().ok()? {
-            let known = |wanted: &dyn Fn(&(&str, Option<char>, bool)) -> bool| {
-                EVERYWHERE.iter().chain(*own).find(|option| wanted(option)).copied()
-            };
+            let known =
+                |wanted: &dyn Fn(&Known) -> bool| EVERYWHERE.iter().chain(*own).find(|option| wanted(option)).copied();
             let (name, _, has_value) = match argument {
                 Arg::Long(name) => {
                     let name = name.to_owned();

@@ -89,13 +89,8 @@ fn in_directory(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
 /// The items of a list, or the object itself.
 fn items(mut document: Value) -> Vec<Value> {
     let is_list = document["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
-    match document["items"].take() {
-        Value::Array(items) if is_list => items,
-        _ => {
-            if let Some(fields) = document.as_object_mut().filter(|fields| fields.get("items") == Some(&Value::Null)) {
-                fields.remove("items");
-            }
-            vec![document]
-        }
+    match document.get_mut("items").filter(|_| is_list).map(Value::take) {
+        Some(Value::Array(items)) => items,
+        _ => vec![document],
     }
 }
