@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{Registry, Stored, metadata};
 
 pub mod immutable;
+pub mod lease;
 pub mod namespace;
 pub mod pod;
 pub mod service;
@@ -36,6 +37,8 @@ pub struct Strategy {
     pub beside: fn(&Registry, Option<&Value>, Option<&mut Value>) -> Result<Vec<Op<Stored>>, Status>,
     /// Whether `beside` fills fields of a new object: then it begins anew after a conflict.
     pub allocates: bool,
+    /// Whether a change, from old to new, need not be durable.
+    pub is_renewal: fn(&Value, &Value) -> bool,
     /// Seconds that the object lives on after a delete, given what the client asked for.
     pub grace: fn(&Value, Option<i64>) -> i64,
 }
@@ -51,6 +54,7 @@ const PLAIN: Strategy = Strategy {
     check_update: |_, _, _| Ok(()),
     beside: |_, _, _| Ok(Vec::new()),
     allocates: false,
+    is_renewal: |_, _| false,
     grace: |_, _| 0,
 };
 
@@ -58,7 +62,8 @@ static DEFAULT: Strategy = PLAIN;
 static GENERATION: Strategy = Strategy { generation: true, ..PLAIN };
 static CREATE_ON_UPDATE: Strategy = Strategy { create_on_update: true, ..PLAIN };
 static CONDITIONAL: Strategy = Strategy { unconditional_update: false, ..PLAIN };
-static LEASE: Strategy = Strategy { create_on_update: true, unconditional_update: false, ..PLAIN };
+static LEASE: Strategy =
+    Strategy { create_on_update: true, unconditional_update: false, is_renewal: lease::is_renewal, ..PLAIN };
 static RETURNED: Strategy = Strategy { returns_deleted: true, ..PLAIN };
 static CSI: Strategy = Strategy { returns_deleted: true, unconditional_update: false, ..PLAIN };
 static DISRUPTION: Strategy = Strategy { generation: true, unconditional_update: false, ..PLAIN };

@@ -3,7 +3,7 @@
 //! Upstream: k8s.io/apiserver pkg/registry/generic/registry/store.go.
 
 use coracle_api::{Causes, Object, Resource, Status};
-use coracle_store::{Expect, TxnError};
+use coracle_store::{Expect, TxnError, Write};
 use serde_json::Value;
 
 use super::strategy::{self, Strategy};
@@ -161,7 +161,11 @@ impl Writer<'_> {
                 ops = (Strategy::of(resource).beside)(self.registry, Some(&old), None)?;
                 ops.insert(0, remove(&current));
             } else {
-                ops.insert(0, put(resource, &new, expect));
+                let mut op = put(resource, &new, expect);
+                if let Write::Put { renewal, .. } = &mut op.write {
+                    *renewal = (Strategy::of(resource).is_renewal)(&old, &new);
+                }
+                ops.insert(0, op);
             }
             match self.registry.commit(ops).await {
                 Ok(_) if ends => return Ok(Updated::Removed(preview(resource, &new))),
