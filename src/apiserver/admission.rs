@@ -12,6 +12,7 @@ use crate::authz::{Authorizer, escalation};
 use crate::registry::{Registry, metadata};
 
 pub mod namespace_lifecycle;
+pub mod node_taint;
 pub mod priority;
 pub mod service_account;
 pub mod toleration;
@@ -74,6 +75,9 @@ impl Admission {
         if request.operation == Operation::Create {
             unenforced::check(request, warnings)?;
             namespace_lifecycle::check_create(registry, request, new)?;
+        }
+        if request.creates("", "nodes") {
+            node_taint::mutate(new);
         }
         if request.is("", "pods") {
             service_account::mutate(registry, request, new).await?;

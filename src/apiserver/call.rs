@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use coracle_api::{Resource, Status};
+use coracle_api::{Causes, Status};
 use http::{HeaderMap, Method, Request, header};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
+use serde_json::json;
 
 use crate::authn::User;
 use crate::body::Body;
@@ -44,24 +45,24 @@ impl Call {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Whether nothing shall be stored; 422 for another value than `All`.
-    pub fn dry_run(&self, resource: &Resource) -> Result<bool, Status> {
-        let mut values = self.query.all("dryRun").peekable();
-        if values.peek().is_none() {
-            return Ok(false);
+    /// Whether nothing shall be stored; 422 for options that mean nothing.
+    pub fn dry_run(&self) -> Result<bool, Status> {
+        let values: Vec<&str> = self.query.all("dryRun").collect();
+        let mut causes = Causes::new();
+        if values.iter().any(|value| *value != "All") {
+            causes.not_supported("dryRun", json!(values), &["All"]);
         }
-        for value in values {
-            if value != "All" {
-                let mut causes = coracle_api::Causes::new();
-                causes.not_supported("dryRun", value, &["All"]);
-                return Err(Status::invalid(options_kind(resource, self.info.verb), "", &causes));
-            }
+        if let Some(value) = self.query.get("fieldValidation")
+            && !matches!(value, "Ignore" | "Warn" | "Strict")
+        {
+            causes.not_supported("fieldValidation", value, &["", "Ignore", "Strict", "Warn"]);
         }
-        Ok(true)
+        causes.into_result(options_kind(self.info.verb), "")?;
+        Ok(!values.is_empty())
     }
 }
 
-fn options_kind(_resource: &Resource, verb: &str) -> (&'static str, &'static str) {
+fn options_kind(verb: &str) -> (&'static str, &'static str) {
     let kind = match verb {
         "create" => "CreateOptions",
         "update" => "UpdateOptions",

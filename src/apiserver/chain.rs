@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 
 use crate::authz::{Attributes, ResourceTarget, Target};
 use crate::body::Body;
-use crate::call::Call;
+use crate::call::{Call, read_body};
 use crate::peer::Peer;
 use crate::query::Query;
 use crate::request_info::RequestInfo;
@@ -75,10 +75,16 @@ impl ApiServer {
     }
 
     /// Impersonation, limits of load, authorization; then the verb.
-    async fn admitted(&self, call: &mut Call, request: Request<Body>) -> Result<Response<Body>, Status> {
+    async fn admitted(&self, call: &mut Call, mut request: Request<Body>) -> Result<Response<Body>, Status> {
         call.user = impersonate::impersonate(&self.inner.authorizer, call.user.clone(), &call.headers)?;
         let _permit = self.inner.flight.enter(call)?;
-        self.authorize(call)?;
+        let allowed = self.authorize(call);
+        if !flight::is_long_running(call) {
+            // Read to its end whatever becomes of it: some clients take an answer before that for a broken connection.
+            let body = read_body(&mut request).await?;
+            *request.body_mut() = Body::from(body);
+        }
+        allowed?;
         if call.method == Method::OPTIONS || call.method == Method::TRACE || call.method == Method::CONNECT {
             return Err(failure::method_not_allowed());
         }

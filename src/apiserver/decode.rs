@@ -2,11 +2,13 @@
 //!
 //! Upstream: k8s.io/apiserver pkg/endpoints/handlers/{create,rest}.go.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use coracle_api::codec::{self, Decoded, TypeMeta};
 use coracle_api::object::Encoding;
 use coracle_api::schema::{Schema, Type};
-use coracle_api::{Resource, Status, defaults};
+use coracle_api::{Causes, Resource, Status, defaults};
 use http::header;
 use serde_json::Value;
 
@@ -45,14 +47,17 @@ pub fn object(call: &mut Call, body: &Bytes, expected: &Expected<'_>) -> Result<
     let encoding = encoding(call)?;
     let kind = expected.kind;
     let meta = codec::type_meta(encoding, body).map_err(|error| {
-        let start: String = String::from_utf8_lossy(body).chars().take(30).collect();
+        let start: String = match body.is_empty() {
+            true => "<empty>".to_owned(),
+            false => String::from_utf8_lossy(body).chars().take(30).collect(),
+        };
         Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {error} ({start})"))
     })?;
     check_kind(&meta, expected)?;
     let schema = Schema::builtin();
     let ty = schema.of_kind(expected.group, expected.version, kind).ok_or_else(failure::no_schema)?;
     let decoded = codec::decode(ty, encoding, body).map_err(|error| unreadable(expected, &error))?;
-    let mut tree = strict(call, decoded)?;
+    let mut tree = strict(call, decoded).map_err(|status| unreadable(expected, &status.message))?;
     tree["kind"] = kind.into();
     tree["apiVersion"] = expected.api_version().into();
     Ok(tree)
@@ -73,7 +78,11 @@ pub fn delete_options(call: &Call, body: &Bytes) -> Result<Value, Status> {
 /// Makes a tree normal again that a patch was applied to, and defaults it.
 pub fn normalise(call: &mut Call, tree: &Value, resource: &Resource) -> Result<Value, Status> {
     let ty = type_of(resource)?;
-    let decoded = codec::normalise(ty, tree).map_err(|error| unreadable(&Expected::from(resource), &error))?;
+    let decoded = codec::normalise(ty, tree).map_err(|error| {
+        let mut causes = Causes::new();
+        causes.invalid("patch", tree.to_string(), error.to_string());
+        Status::invalid(("", ""), "", &causes)
+    })?;
     let mut tree = strict(call, decoded)?;
     default(resource, &mut tree)?;
     Ok(tree)
@@ -81,9 +90,22 @@ pub fn normalise(call: &mut Call, tree: &Value, resource: &Resource) -> Result<V
 
 /// The rules of the kind, then the defaults of its fields.
 fn default(resource: &Resource, tree: &mut Value) -> Result<(), Status> {
+    if resource.kind == "Secret" && resource.group.is_empty() {
+        fold_string_data(tree);
+    }
     defaults::apply(resource, tree);
     defaults::apply_table_defaults(type_of(resource)?, tree);
     Ok(())
+}
+
+/// `stringData` is only written: it becomes `data`. Upstream: pkg/apis/core/v1/conversion.go.
+fn fold_string_data(secret: &mut Value) {
+    let Some(Value::Object(texts)) = secret.as_object_mut().and_then(|fields| fields.remove("stringData")) else {
+        return;
+    };
+    for (key, text) in texts {
+        secret["data"][key] = STANDARD.encode(text.as_str().unwrap_or_default()).into();
+    }
 }
 
 pub fn type_of(resource: &Resource) -> Result<Type<'static>, Status> {
@@ -101,7 +123,7 @@ pub fn encoding(call: &Call) -> Result<Encoding, Status> {
     }
 }
 
-fn unreadable(expected: &Expected<'_>, error: &codec::DecodeError) -> Status {
+fn unreadable(expected: &Expected<'_>, error: &dyn std::fmt::Display) -> Status {
     let Expected { version, kind, .. } = expected;
     Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {error}"))
 }
@@ -120,14 +142,25 @@ fn strict(call: &mut Call, decoded: Decoded) -> Result<Value, Status> {
     Ok(decoded.value)
 }
 
+/// Upstream's words, which name a place in its source.
+fn unregistered(meta: &TypeMeta) -> String {
+    format!(
+        "no kind {:?} is registered for version {:?} in scheme \"pkg/runtime/scheme.go:111\"",
+        meta.kind, meta.api_version
+    )
+}
+
 /// Type facts may be left out: then the path says what it is.
 fn check_kind(meta: &TypeMeta, expected: &Expected<'_>) -> Result<(), Status> {
     let api_version = expected.api_version();
     if !meta.kind.is_empty() && meta.kind != expected.kind {
         let (_, version) = meta.group_version();
         let why = match codec::type_of(Schema::builtin(), meta) {
-            Some(_) => format!("converting ({version}.{}) to ({}): unknown conversion", meta.kind, expected.kind),
-            None => format!("no kind {:?} is registered for version {:?}", meta.kind, meta.api_version),
+            Some(_) => {
+                let package = expected.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
+                format!("converting ({version}.{}) to ({package}.{}): unknown conversion", meta.kind, expected.kind)
+            }
+            None => unregistered(meta),
         };
         return Err(Status::bad_request(format!(
             "{} in version {version:?} cannot be handled as a {}: {why}",
@@ -135,6 +168,14 @@ fn check_kind(meta: &TypeMeta, expected: &Expected<'_>) -> Result<(), Status> {
         )));
     }
     if !meta.api_version.is_empty() && meta.api_version != api_version {
+        if codec::type_of(Schema::builtin(), meta).is_none() {
+            let (_, version) = meta.group_version();
+            let kind = expected.kind;
+            let why = unregistered(meta);
+            return Err(Status::bad_request(format!(
+                "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
+            )));
+        }
         return Err(Status::bad_request(format!(
             "the API version in the data ({}) does not match the expected API version ({api_version})",
             meta.api_version

@@ -156,6 +156,9 @@ fn resource_list(group: &str, version: &str) -> Option<Value> {
         row.insert("verbs".to_owned(), json!(sorted(&resource.verbs)));
         list(&mut row, "shortNames", &resource.short_names);
         list(&mut row, "categories", &resource.categories);
+        if resource.has_verb("get") && resource.plural != "componentstatuses" {
+            row.insert("storageVersionHash".to_owned(), json!(storage_hash(resource)));
+        }
         rows.push(Value::Object(row));
         for subresource in resource.subresources.iter() {
             let mut row = json!({
@@ -174,7 +177,18 @@ fn resource_list(group: &str, version: &str) -> Option<Value> {
         }
     }
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    Some(json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": rows }))
+    let mut list = json!({ "kind": "APIResourceList", "groupVersion": group_version, "resources": rows });
+    if !group.is_empty() {
+        list["apiVersion"] = json!("v1");
+    }
+    Some(list)
+}
+
+/// Changes when objects are stored in another form. Upstream: discovery.StorageVersionHash.
+fn storage_hash(resource: &Resource) -> String {
+    let (group, version) = &resource.storage;
+    let hash = crypto::sha256(format!("{group}/{version}/{}", resource.kind).as_bytes());
+    base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &hash[..8])
 }
 
 fn aggregated_document(core: bool, content_type: &str) -> Value {

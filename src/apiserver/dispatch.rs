@@ -14,12 +14,13 @@ pub async fn dispatch(server: &ApiServer, call: &mut Call, request: Request<Body
     }
     let info = &call.info;
     let Some(resource) = Resource::find(&info.group, &info.version, &info.resource) else {
-        return Ok(failure::no_such_page());
+        let known = Resource::all().any(|row| row.group == info.group && row.version == info.version);
+        return if known { Err(Status::no_such_path()) } else { Ok(failure::no_such_page()) };
     };
     let in_namespace = !info.namespace.is_empty();
     let is_namespace = resource.plural == "namespaces" && resource.group.is_empty();
     if in_namespace && !resource.namespaced && !is_namespace {
-        return Ok(failure::no_such_page());
+        return Err(Status::no_such_path());
     }
     if !info.subresource.is_empty() {
         return verbs::subresource::answer(server, call, &resource, request).await;

@@ -59,7 +59,15 @@ pub fn accepted(accept: &str, forms: bool) -> Result<Accepted, Status> {
             best = Some((quality, Accepted { encoding, form }));
         }
     }
-    best.map(|(_, accepted)| accepted).ok_or_else(|| Status::not_acceptable(&MEDIA_TYPES))
+    best.map(|(_, accepted)| accepted).ok_or_else(not_acceptable)
+}
+
+/// As upstream's router says it.
+fn not_acceptable() -> Status {
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {}", MEDIA_TYPES.join(", "));
+    let mut status = Status::plain(406, "NotAcceptable", message);
+    status.details = Some(Box::default());
+    status
 }
 
 /// The Content-Type of an answer that is no watch.

@@ -45,7 +45,7 @@ impl Query {
         let Some(text) = self.get(key) else { return Ok(None) };
         text.parse()
             .map(Some)
-            .map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax ({key})")))
+            .map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))
     }
 }
 

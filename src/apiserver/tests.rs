@@ -108,7 +108,7 @@ async fn paths_without_resources_answer() {
         ("/api/v1", 200, "\"pods/status\""),
         ("/apis/apps/v1", 200, "deployments/scale"),
         ("/apis/nothing", 404, "404 page not found"),
-        ("/api/v1/nothing", 404, "404 page not found"),
+        ("/api/v1/nothing", 404, "could not find the requested resource"),
         ("/metrics", 200, "apiserver_request_total"),
         ("/openid/v1/jwks", 200, "keys"),
         ("/openapi/v2", 200, "io.k8s.api.core.v1.Pod"),
@@ -173,7 +173,7 @@ async fn what_makes_no_sense_has_its_code() {
         ("GET /api/v1/namespaces/default/configmaps/b", "", 404, "NotFound"),
         ("GET /api/v1/namespaces/default/configmaps?labelSelector=a%3D%3D%3Db", "", 400, "BadRequest"),
         ("GET /api/v1/namespaces/default/configmaps?fieldSelector=spec.x%3Db", "", 400, "BadRequest"),
-        ("GET /api/v1/namespaces/default/configmaps?resourceVersion=x", "", 422, "Invalid"),
+        ("GET /api/v1/namespaces/default/configmaps?resourceVersion=x", "", 400, "BadRequest"),
         ("GET /api/v1/namespaces/default/configmaps?continue=x", "", 400, "BadRequest"),
         (
             "GET /api/v1/namespaces/default/configmaps?resourceVersion=999999999&resourceVersionMatch=NotOlderThan",

@@ -95,7 +95,13 @@ pub fn carry(resource: &Resource, new: &mut Value, old: &Value) -> Result<(), St
     let name = text(old, "name").to_owned();
     let (given, own) = (text(new, "uid"), text(old, "uid"));
     if !given.is_empty() && given != own {
-        let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {own}");
+        let namespace = text(old, "namespace");
+        let slash = if namespace.is_empty() { "" } else { "/" };
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{}/{namespace}{slash}{name}, ResourceVersion: 0, \
+             AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {own}",
+            resource.plural
+        );
         return Err(Status::conflict(resource, &name, why));
     }
     // A deletion that has begun cannot be taken back.

@@ -9,7 +9,6 @@ use serde_json::{Map, Value, json};
 
 use super::{Registry, Stored, metadata};
 
-pub mod immutable;
 pub mod lease;
 pub mod namespace;
 pub mod pod;
@@ -31,8 +30,6 @@ pub struct Strategy {
     pub prepare_create: fn(&mut Value),
     /// New, old and the subresource that is written (`""` for the object itself).
     pub prepare_update: fn(&mut Value, &Value, &str),
-    /// Rules between old and new that hold whatever the client is; after defaulting.
-    pub check_update: fn(&Resource, &Value, &Value) -> Result<(), Status>,
     /// Writes that commit together with the object's: `(registry, old, new)`, `None` for absent. May fill fields of the new one.
     pub beside: fn(&Registry, Option<&Value>, Option<&mut Value>) -> Result<Vec<Op<Stored>>, Status>,
     /// Whether `beside` fills fields of a new object: then it begins anew after a conflict.
@@ -51,7 +48,6 @@ const PLAIN: Strategy = Strategy {
     returns_deleted: false,
     prepare_create: |_| {},
     prepare_update: |_, _, _| {},
-    check_update: |_, _, _| Ok(()),
     beside: |_, _, _| Ok(Vec::new()),
     allocates: false,
     is_renewal: |_, _| false,
@@ -70,8 +66,14 @@ static DISRUPTION: Strategy = Strategy { generation: true, unconditional_update:
 static NODE: Strategy = Strategy { status_on_create: true, ..PLAIN };
 static TEMPLATE: Strategy = Strategy { generation: true, returns_deleted: true, ..PLAIN };
 static WORKLOAD: Strategy = Strategy { generation: true, prepare_update: workload::prepare_update, ..PLAIN };
-static CONFIG: Strategy = Strategy { check_update: immutable::check, ..PLAIN };
 static CLAIM: Strategy = Strategy { returns_deleted: true, prepare_create: |tree| set_phase(tree, "Pending"), ..PLAIN };
+static VOLUME: Strategy = Strategy {
+    returns_deleted: true,
+    prepare_create: |tree| {
+        tree["status"] = json!({ "phase": "Pending", "lastPhaseTransitionTime": metadata::now() });
+    },
+    ..PLAIN
+};
 static NAMESPACE: Strategy = Strategy {
     returns_deleted: true,
     prepare_create: namespace::prepare_create,
@@ -103,8 +105,8 @@ impl Strategy {
             ("", "services") => &SERVICE,
             ("", "namespaces") => &NAMESPACE,
             ("", "nodes") => &NODE,
-            ("", "configmaps" | "secrets") => &CONFIG,
-            ("", "persistentvolumes" | "persistentvolumeclaims") => &CLAIM,
+            ("", "persistentvolumeclaims") => &CLAIM,
+            ("", "persistentvolumes") => &VOLUME,
             ("", "podtemplates") => &TEMPLATE,
             ("", "serviceaccounts" | "resourcequotas") => &RETURNED,
             ("", "endpoints" | "events" | "limitranges") | ("events.k8s.io", _) | ("rbac.authorization.k8s.io", _) => {

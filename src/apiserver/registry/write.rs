@@ -2,7 +2,8 @@
 //!
 //! Upstream: k8s.io/apiserver pkg/registry/generic/registry/store.go.
 
-use coracle_api::{Causes, Object, Resource, Status};
+use coracle_api::node::Node;
+use coracle_api::{Causes, Object, Resource, Status, validation};
 use coracle_store::{Expect, TxnError, Write};
 use serde_json::Value;
 
@@ -67,47 +68,59 @@ impl Writer<'_> {
         metadata::set_namespace(resource, &mut new, namespace)?;
         let base = metadata::text(&new, "generateName").to_owned();
         let generated = metadata::text(&new, "name").is_empty() && !base.is_empty();
+        let has_revision = !matches!(metadata::text(&new, "resourceVersion"), "" | "0");
         metadata::begin(&mut new);
         if generated {
             metadata::of(&mut new).insert("name".to_owned(), metadata::generate_name(&base).into());
         }
-        self.admit(Operation::Create, resource, "", &mut new, None).await?;
         if !self.applies {
+            // What admission adds is nobody's own.
             ownership::track(resource, "", None, &mut new, &self.facts);
         }
+        self.admit(Operation::Create, resource, "", &mut new, None).await?;
         strategy::prepare_create(resource, &mut new);
-        require_name(resource, &new)?;
+        let beside = Strategy::of(resource).beside;
+        let mut pristine = Strategy::of(resource).allocates.then(|| new.clone());
+        let mut others = beside(self.registry, None, Some(&mut new))?;
+        validate(resource, &new, None, "")?;
         self.check(Operation::Create, resource, "", &new, None)?;
-        let pristine = Strategy::of(resource).allocates.then(|| new.clone());
+        if has_revision {
+            return Err(Status::plain(500, "", "resourceVersion should not be set on objects to be created"));
+        }
         for attempt in 0..ATTEMPTS {
             let name = metadata::text(&new, "name").to_owned();
+            let mut taken = true;
             if self.registry.get(resource, namespace, &name).await?.is_none() {
-                let mut ops = (Strategy::of(resource).beside)(self.registry, None, Some(&mut new))?;
                 if self.dry_run {
                     return Ok(preview(resource, &new));
                 }
+                let mut ops = std::mem::take(&mut others);
                 ops.insert(0, put(resource, &new, Expect::Absent));
                 match self.registry.commit(ops).await {
                     Ok(committed) => return Ok(first(committed.entries)),
                     // An address that another Service got first; the next attempt takes another one.
-                    Err(TxnError::Conflict { op, .. }) if op > 0 => {
-                        new = pristine.clone().unwrap_or(new);
-                        continue;
-                    }
+                    Err(TxnError::Conflict { op, .. }) if op > 0 => taken = false,
                     Err(TxnError::Conflict { .. }) => {}
                     Err(error) => return Err(store_failure(resource, &error)),
                 }
             }
-            if !generated {
+            if taken && !generated {
                 return Err(Status::already_exists(resource, &name));
             }
-            if attempt + 1 >= NAME_ATTEMPTS {
+            if taken && attempt + 1 >= NAME_ATTEMPTS {
                 return Err(Status::generate_name_conflict(resource, &name, 1));
             }
-            metadata::of(&mut new).insert("name".to_owned(), metadata::generate_name(&base).into());
-            if &*resource.plural == "namespaces" {
-                strategy::prepare_create(resource, &mut new);
+            if let Some(pristine) = &pristine {
+                new = pristine.clone();
             }
+            if taken {
+                metadata::of(&mut new).insert("name".to_owned(), metadata::generate_name(&base).into());
+                if &*resource.plural == "namespaces" {
+                    strategy::prepare_create(resource, &mut new);
+                }
+                pristine = pristine.map(|_| new.clone());
+            }
+            others = beside(self.registry, None, Some(&mut new))?;
         }
         Err(Status::server_timeout(resource, "create", 1))
     }
@@ -139,15 +152,15 @@ impl Writer<'_> {
             metadata::set_namespace(resource, &mut new, edit.namespace)?;
             check_name(edit, &new)?;
             metadata::carry(resource, &mut new, &old)?;
-            self.admit(Operation::Update, resource, edit.subresource, &mut new, Some(&old)).await?;
             if !self.applies {
                 ownership::track(resource, edit.subresource, Some(&old), &mut new, &self.facts);
             }
+            self.admit(Operation::Update, resource, edit.subresource, &mut new, Some(&old)).await?;
             strategy::prepare_update(resource, &mut new, &old, edit.subresource);
             metadata::check_finalizers(resource, &new, &old)?;
-            (Strategy::of(resource).check_update)(resource, &new, &old)?;
-            self.check(Operation::Update, resource, edit.subresource, &new, Some(&old))?;
             let mut ops = (Strategy::of(resource).beside)(self.registry, Some(&old), Some(&mut new))?;
+            validate(resource, &new, Some(&old), edit.subresource)?;
+            self.check(Operation::Update, resource, edit.subresource, &new, Some(&old))?;
             metadata::of(&mut new).insert("resourceVersion".to_owned(), current.revision().to_string().into());
             let ends = is_finished(&new) && metadata::is_deleting(&old);
             if !ends && new == old {
@@ -226,13 +239,14 @@ fn is_finished(tree: &Value) -> bool {
     metadata::is_deleting(tree) && metadata::finalizers(tree).is_empty() && metadata::grace(tree) == 0 && !held
 }
 
-fn require_name(resource: &Resource, new: &Value) -> Result<(), Status> {
-    if !metadata::text(new, "name").is_empty() {
-        return Ok(());
-    }
+/// The rules of the kind; 422 with all that are broken.
+fn validate(resource: &Resource, new: &Value, old: Option<&Value>, subresource: &str) -> Result<(), Status> {
     let mut causes = Causes::new();
-    causes.required("metadata.name", "name or generateName is required");
-    Err(Status::invalid(resource, "", &causes))
+    match old {
+        None => validation::create(resource, Node::root(new), &mut causes),
+        Some(old) => validation::update(resource, Node::root(new), Node::root(old), subresource, &mut causes),
+    }
+    causes.into_result(resource, metadata::text(new, "name"))
 }
 
 fn check_name(edit: &Edit<'_>, new: &Value) -> Result<(), Status> {

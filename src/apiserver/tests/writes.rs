@@ -204,7 +204,9 @@ async fn unknown_fields_are_told_as_asked() {
         async move { fixture.json(&line, body).await }
     };
     let strict = ask("Strict", "a").await;
-    assert_eq!((strict.code, &strict.body["message"]), (400, &json!("strict decoding error: unknown field \"foo\"")));
+    let message =
+        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"foo\"";
+    assert_eq!((strict.code, &strict.body["message"]), (400, &json!(message)));
     let warned = ask("Warn", "b").await;
     assert_eq!(
         (warned.code, &warned.headers["warning"]),

@@ -32,8 +32,13 @@ impl Continuation {
     }
 
     pub fn decode(text: &str) -> Result<Self, Status> {
-        let token: Option<Token> =
-            URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| {
+            let legal = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_');
+            let place = text.find(|character| !legal(character)).unwrap_or(0);
+            let why = format!("illegal base64 data at input byte {place}");
+            Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+        })?;
+        let token: Option<Token> = serde_json::from_slice(&bytes).ok();
         let token = token.filter(|token| token.v == VERSION && token.rv > 0 && !token.start.is_empty());
         let Some(token) = token else {
             return Err(Status::bad_request("continue key is not valid: not made by this server"));

@@ -9,6 +9,7 @@ use crate::admission::Facts;
 use crate::authz::reviews;
 use crate::body::Body;
 use crate::call::{Call, read_body};
+use crate::registry::ownership;
 use crate::registry::write::Writer;
 use crate::server::ApiServer;
 use crate::{convert, decode};
@@ -19,10 +20,14 @@ pub async fn create(
     resource: &Resource,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
-    let dry_run = call.dry_run(resource)?;
+    let dry_run = call.dry_run()?;
     let body = read_body(&mut request).await?;
     let tree = decode::resource(call, &body, resource)?;
     if reviews::is_review(resource) {
+        let mut tree = tree;
+        if &*resource.group == "authorization.k8s.io" {
+            ownership::track(resource, "", None, &mut tree, &facts(call));
+        }
         let inner = &server.inner;
         let (authorizer, tokens) = (&inner.authorizer, inner.authenticator.tokens());
         let review = reviews::answer(authorizer, tokens, &call.user, resource, &call.info.namespace, tree)?;

@@ -22,7 +22,7 @@ pub async fn delete(
 ) -> Result<Response<Body>, Status> {
     let body = read_body(&mut request).await?;
     let options = options(call, &body)?;
-    let dry_run = call.dry_run(resource)? || !options.dry_run.is_empty();
+    let dry_run = call.dry_run()? || !options.dry_run.is_empty();
     let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
     let namespace = if resource.namespaced { namespace } else { String::new() };
     let deleted = writer(server, call, dry_run).delete(resource, &namespace, &name, &options).await?;

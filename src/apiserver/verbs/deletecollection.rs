@@ -22,7 +22,7 @@ pub async fn delete_collection(
     let body = read_body(&mut request).await?;
     let options = options(call, &body)?;
     options.validate()?;
-    let dry_run = call.dry_run(resource)? || !options.dry_run.is_empty();
+    let dry_run = call.dry_run()? || !options.dry_run.is_empty();
     let (items, meta) = list::page(&server.inner.registry, resource, &chosen).await?;
     let mut deleted = Vec::with_capacity(items.len());
     for object in items {

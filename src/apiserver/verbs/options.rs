@@ -57,8 +57,7 @@ impl Chosen {
     pub fn new(resource: &Resource, namespace: &str, labels: &str, fields: &str) -> Result<Self, Status> {
         let labels = match labels {
             "" => LabelSelector::everything(),
-            text => LabelSelector::parse(text)
-                .map_err(|error| Status::bad_request(format!("unable to parse requirement: {error}")))?,
+            text => LabelSelector::parse(text).map_err(Status::bad_request)?,
         };
         let fields = match fields {
             "" => FieldSelector::everything(),
@@ -153,9 +152,10 @@ impl ListOptions {
         let revision = match given {
             None => None,
             Some(text) => Some(text.parse::<u64>().map_err(|_| {
-                let mut causes = Causes::new();
-                causes.invalid("resourceVersion", text, format!("strconv.ParseUint: parsing {text:?}: invalid syntax"));
-                Status::invalid(("", "resourceVersion"), "", &causes)
+                Status::bad_request(format!(
+                    "invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: \
+                     invalid syntax"
+                ))
             })?),
         };
         let age = match (revision, matching) {

@@ -17,14 +17,6 @@ use crate::registry::write::Edit;
 use crate::server::ApiServer;
 use crate::{convert, decode, failure};
 
-const TYPES: [&str; 5] = [
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
-    "application/apply-patch+cbor",
-];
-
 pub async fn patch(
     server: &ApiServer,
     call: &mut Call,
@@ -42,7 +34,7 @@ pub async fn part(
     subresource: &str,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
-    let dry_run = call.dry_run(resource)?;
+    let dry_run = call.dry_run()?;
     let body = read_body(&mut request).await?;
     let change = Document::parse(call, &body)?;
     let namespace = if resource.namespaced { call.info.namespace.clone() } else { String::new() };
@@ -115,7 +107,11 @@ impl Document {
                     .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
                 Ok(Document::Apply(tree))
             }
-            _ => Err(Status::unsupported_media_type(&TYPES)),
+            _ => {
+                let mut status = Status::plain(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+                status.details = Some(Box::default());
+                Err(status)
+            }
         }
     }
 

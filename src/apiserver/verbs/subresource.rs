@@ -28,7 +28,7 @@ pub async fn answer(
 ) -> Result<Response<Body>, Status> {
     let name = call.info.subresource.clone();
     if resource.subresource(&name).is_none() {
-        return Ok(failure::no_such_page());
+        return Err(Status::no_such_path());
     }
     match (&*resource.plural, name.as_str()) {
         (_, "log" | "exec" | "attach" | "portforward") => node(server, call, resource, &name, request).await,
@@ -36,7 +36,7 @@ pub async fn answer(
         (_, "scale") => scale::answer(server, call, resource, request).await,
         ("pods", "binding") => {
             require(call, Method::POST)?;
-            let (tree, dry_run) = read(call, request, resource, "", "v1", "Binding").await?;
+            let (tree, dry_run) = read(call, request, "", "v1", "Binding").await?;
             bind(server, call, tree, dry_run).await
         }
         ("pods", "eviction") => evict(server, call, resource, request).await,
@@ -62,12 +62,11 @@ fn require(call: &Call, method: Method) -> Result<(), Status> {
 async fn read(
     call: &mut Call,
     mut request: Request<Body>,
-    resource: &Resource,
     group: &str,
     version: &str,
     kind: &str,
 ) -> Result<(Value, bool), Status> {
-    let dry_run = call.dry_run(resource)?;
+    let dry_run = call.dry_run()?;
     let body = read_body(&mut request).await?;
     Ok((decode::object(call, &body, &Expected { group, version, kind })?, dry_run))
 }
@@ -171,7 +170,7 @@ async fn evict(
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
     require(call, Method::POST)?;
-    let (eviction, dry_run) = read(call, request, resource, "policy", "v1", "Eviction").await?;
+    let (eviction, dry_run) = read(call, request, "policy", "v1", "Eviction").await?;
     let given = metadata::text(&eviction, "name");
     let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
     if !given.is_empty() && given != name {

@@ -30,7 +30,7 @@ pub async fn put(
     subresource: &str,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
-    let dry_run = call.dry_run(resource)?;
+    let dry_run = call.dry_run()?;
     let body = read_body(&mut request).await?;
     let tree = decode::resource(call, &body, resource)?;
     let tree = convert::store(resource, tree);

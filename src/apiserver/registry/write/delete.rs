@@ -55,7 +55,7 @@ impl DeleteOptions {
         if let Some(policy) = &self.propagation_policy
             && !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan")
         {
-            causes.not_supported("propagationPolicy", policy.clone(), &["Background", "Foreground", "Orphan", "nil"]);
+            causes.not_supported("propagationPolicy", policy.clone(), &["Foreground", "Background", "Orphan", "nil"]);
         }
         for value in &self.dry_run {
             if value != "All" {
@@ -71,17 +71,21 @@ impl DeleteOptions {
         if let Some(wanted) = &wanted.uid
             && **wanted != **uid
         {
-            let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}");
-            return Err(Status::conflict(resource, name, why));
+            let why = format!(
+                "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have \
+                 been deleted and then recreated"
+            );
+            return Err(Status::conflict((&*resource.group, &*resource.kind), name, why));
         }
         if let Some(wanted) = &wanted.resource_version
             && *wanted != object.revision().to_string()
         {
             let why = format!(
-                "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {}",
+                "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({}). \
+                 The object might have been modified",
                 object.revision()
             );
-            return Err(Status::conflict(resource, name, why));
+            return Err(Status::conflict((&*resource.group, &*resource.kind), name, why));
         }
         Ok(())
     }
@@ -213,6 +217,9 @@ fn mark(resource: &Resource, current: &Object, old: &Value, options: &DeleteOpti
         }
         Err(_) => {
             set_end(&mut new, Timestamp::now() + SignedDuration::from_secs(grace), grace);
+            if is_namespace {
+                metadata::of(&mut new).remove("deletionGracePeriodSeconds");
+            }
             if Strategy::of(resource).generation {
                 let next = metadata::generation(old) + 1;
                 metadata::of(&mut new).insert("generation".to_owned(), json!(next));

@@ -30,7 +30,7 @@ pub async fn answer(
         let object = server.inner.registry.find(resource, &namespace, &name).await?;
         return answer::document(call, &scale(&tree(&object)?), StatusCode::OK);
     }
-    let dry_run = call.dry_run(resource)?;
+    let dry_run = call.dry_run()?;
     let body = read_body(&mut request).await?;
     enum Change {
         Put(Value),

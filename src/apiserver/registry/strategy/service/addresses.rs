@@ -53,9 +53,7 @@ fn is_taken(registry: &Registry, address: IpAddr) -> bool {
 fn refuse(registry: &Registry, network: &Network, wanted: &str) -> Option<String> {
     let Ok(address) = wanted.parse::<IpAddr>() else { return Some("it is no address".to_owned()) };
     if !network.contains(address) || address == network.address {
-        return Some(format!(
-            "the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {network}"
-        ));
+        return Some("the provided network does not match the current range".to_owned());
     }
     is_taken(registry, address).then(|| "provided IP is already allocated".to_owned())
 }
