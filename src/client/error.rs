@@ -68,8 +68,13 @@ impl Error {
         }
     }
 
-    /// The error with its sources, in one line.
+    /// The error with its sources, in one line; what the API says in its own words alone.
     pub fn chain(&self) -> String {
+        match self {
+            Error::Request(kube::Error::Api(status)) => return status.message.clone(),
+            Error::Status(status) => return status.message.clone(),
+            _ => {}
+        }
         let mut text = self.to_string();
         let mut source = std::error::Error::source(self);
         while let Some(error) = source {
