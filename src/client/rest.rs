@@ -33,11 +33,11 @@ pub async fn list_metadata(
 ) -> Result<Vec<Metadata>, Error> {
     #[derive(Deserialize)]
     struct List {
-        #[serde(default)]
-        items: Vec<Metadata>,
+        /// Upstream writes null for an empty list.
+        items: Option<Vec<Metadata>>,
     }
     let list: List = ask(client, Method::GET, &path::collection(resource, namespace), ("accept", MANY), None).await?;
-    Ok(list.items)
+    Ok(list.items.unwrap_or_default())
 }
 
 /// `options` is a metav1.DeleteOptions without kind.
