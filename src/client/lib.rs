@@ -7,6 +7,7 @@ pub mod controller;
 pub mod error;
 pub mod events;
 pub mod key;
+pub mod lease;
 pub mod path;
 pub mod remote;
 pub mod rest;
