@@ -19,6 +19,7 @@ pub mod networks;
 pub mod ownership;
 pub mod partition;
 pub mod strategy;
+pub mod validate;
 pub mod write;
 
 pub use entry::Stored;

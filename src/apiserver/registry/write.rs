@@ -203,6 +203,7 @@ impl Writer<'_> {
         self.admission.mutate(self.registry, &request, new, old, &mut self.warnings).await
     }
 
+    /// Validation, then validating admission.
     fn check(
         &mut self,
         operation: Operation,
@@ -211,6 +212,7 @@ impl Writer<'_> {
         new: &Value,
         old: Option<&Value>,
     ) -> Result<(), Status> {
+        super::validate::check(resource, subresource, new, old)?;
         let request =
             admission::Request { operation, resource, subresource, facts: &self.facts, dry_run: self.dry_run };
         self.admission.validate(self.registry, &request, new, old)
