@@ -165,4 +165,14 @@ mod tests {
         current["metadata"]["annotations"][AUTO_UPDATE] = json!("false");
         assert_eq!(reconcile(Some(&current), &wanted), None);
     }
+
+    #[test]
+    fn every_object_is_valid() {
+        for default in defaults() {
+            let resource = coracle_api::Resource::find(GROUP, "v1", default.plural).unwrap();
+            let mut object = default.object;
+            coracle_api::defaults::apply(&resource, &mut object);
+            crate::registry::validate::check(&resource, "", &object, None).unwrap();
+        }
+    }
 }
