@@ -56,8 +56,7 @@ pub async fn answer(server: &ApiServer, call: &mut Call) -> Result<Response<Body
         "api" | "apis" => Ok(server.inner.discovery.answer(call, &parts)),
         "openapi" => crate::openapi::answer(call, &parts).await,
         ".well-known" if path == "/.well-known/openid-configuration" => {
-            let host = call.header(header::HOST).to_owned();
-            Ok(typed(server.inner.issuer.discovery(&format!("https://{host}")), "application/json"))
+            Ok(typed(server.inner.issuer.discovery(), "application/json"))
         }
         "openid" if path == "/openid/v1/jwks" => Ok(typed(server.inner.issuer.key_set(), "application/jwk-set+json")),
         _ => Ok(failure::no_such_page()),

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::Failure;
 use crate::nearest::hint;
 
+mod agent;
 mod server;
 mod uninstall;
 mod version;
@@ -25,6 +26,7 @@ const COMMANDS: &[Command] = &[
         help: "run a server, with a node unless --disable-agent",
         run: server::run,
     },
+    Command { name: "agent", usage: "agent", help: "join a server as a further node: not built yet", run: agent::run },
     Command {
         name: "kubectl",
         usage: "kubectl get|apply|delete|wait|logs ...",

@@ -20,8 +20,10 @@ impl DataDirectory {
     /// Makes the directory where it is missing, and takes it for this process.
     pub fn open(root: &Path) -> Result<Self, Error> {
         let server = root.join("server");
-        make_private(root)?;
-        make_private(&server)?;
+        for part in [root, &server] {
+            make_private(part)
+                .map_err(Error::setup("the data directory cannot be used: choose another with --data-dir"))?;
+        }
         let lock = lock(root, &server.join("lock"))?;
         check_format(root, &server.join("format"))?;
         for part in ["tls", "db", "manifests"] {

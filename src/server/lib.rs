@@ -4,6 +4,7 @@
 //! health before anything else is ready; every component gets an identity of its own and nothing but the API;
 //! what is started here is stopped here, in reverse.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,7 +70,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let store = persistence::open(&directory).await?;
     let server = ApiServer::new(Options {
         store: store.clone(),
-        issuer: TokenIssuer::new(pki.token_key()?, issuer_url(&config)),
+        issuer: TokenIssuer::new(pki.token_key()?, issuer_url(&config))
+            .reached_at(SocketAddr::new(config.advertise_address, port).to_string()),
         networks: networks(&config),
     });
     let own = Arc::new(User::api_server());

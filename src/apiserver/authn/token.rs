@@ -87,6 +87,8 @@ pub struct TokenIssuer {
     key: SigningKey,
     key_id: String,
     issuer: String,
+    /// `host:port` of this server for those outside.
+    external: String,
     audiences: Vec<String>,
 }
 
@@ -95,7 +97,13 @@ impl TokenIssuer {
     pub fn new(key: SigningKey, issuer: impl Into<String>) -> Self {
         let issuer = issuer.into();
         let key_id = URL_SAFE_NO_PAD.encode(crypto::sha256(&key.public().spki()));
-        Self { key, key_id, audiences: vec![issuer.clone(), "coracle".to_owned()], issuer }
+        let external = issuer.trim_start_matches("https://").to_owned();
+        Self { key, key_id, external, audiences: vec![issuer.clone(), "coracle".to_owned()], issuer }
+    }
+
+    /// `address` (`host:port`) is where those outside find this server's keys.
+    pub fn reached_at(self, address: impl Into<String>) -> Self {
+        Self { external: address.into(), ..self }
     }
 
     /// The audiences that the API server answers to; the first is what a token gets that asks for none.
@@ -125,11 +133,11 @@ impl TokenIssuer {
         .to_string()
     }
 
-    /// The answer of `/.well-known/openid-configuration`; `external` is `host:port` of this server.
-    pub fn discovery(&self, external: &str) -> String {
+    /// The answer of `/.well-known/openid-configuration`.
+    pub fn discovery(&self) -> String {
         serde_json::json!({
             "issuer": self.issuer,
-            "jwks_uri": format!("https://{external}/openid/v1/jwks"),
+            "jwks_uri": format!("https://{}/openid/v1/jwks", self.external),
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["ES256"],
