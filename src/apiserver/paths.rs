@@ -70,6 +70,14 @@ fn version() -> Value {
     version["gitCommit"] = json!("");
     version["buildDate"] = json!("1970-01-01T00:00:00Z");
     version["goVersion"] = json!("none");
+    for (name, value) in [
+        ("emulationMajor", "1"),
+        ("emulationMinor", "37"),
+        ("minCompatibilityMajor", "1"),
+        ("minCompatibilityMinor", "36"),
+    ] {
+        version[name] = json!(value);
+    }
     version
 }
 

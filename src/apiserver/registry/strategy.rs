@@ -66,6 +66,7 @@ static DISRUPTION: Strategy = Strategy { generation: true, unconditional_update:
 static NODE: Strategy = Strategy { status_on_create: true, ..PLAIN };
 static TEMPLATE: Strategy = Strategy { generation: true, returns_deleted: true, ..PLAIN };
 static WORKLOAD: Strategy = Strategy { generation: true, prepare_update: workload::prepare_update, ..PLAIN };
+static JOB: Strategy = Strategy { prepare_create: workload::prepare_job, generation: true, ..PLAIN };
 static CLAIM: Strategy = Strategy { returns_deleted: true, prepare_create: |tree| set_phase(tree, "Pending"), ..PLAIN };
 static VOLUME: Strategy = Strategy {
     returns_deleted: true,
@@ -115,7 +116,8 @@ impl Strategy {
             ("coordination.k8s.io", _) => &LEASE,
             ("", "replicationcontrollers")
             | ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets")
-            | ("batch", "jobs" | "cronjobs") => &WORKLOAD,
+            | ("batch", "cronjobs") => &WORKLOAD,
+            ("batch", "jobs") => &JOB,
             ("policy", _) => &DISRUPTION,
             ("storage.k8s.io", "csidrivers" | "csinodes" | "volumeattachments") => &CSI,
             ("storage.k8s.io", "csistoragecapacities")

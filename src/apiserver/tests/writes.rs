@@ -292,6 +292,10 @@ async fn addresses_and_node_ports_are_handed_out_once() {
     // The object as it was made first is no wish to give back what it got.
     let again = fixture.json(&format!("PUT {services}/a"), service("a", json!({"type": "NodePort"}))).await;
     assert_eq!((&again.body["spec"], again.code), (&first["spec"], 200), "{}", again.text);
+    let other = service("a", json!({"type": "NodePort", "clusterIP": "10.43.0.77", "clusterIPs": ["10.43.0.77"]}));
+    let moved = fixture.json(&format!("PUT {services}/a"), other).await;
+    let cause = &moved.body["details"]["causes"][0];
+    assert_eq!((moved.code, &cause["field"]), (422, &json!("spec.clusterIPs[0]")), "{}", moved.text);
     let plain = fixture.json(&format!("PUT {services}/a"), service("a", json!({"type": "ClusterIP"}))).await;
     assert_eq!((plain.body["spec"]["ports"][0].get("nodePort"), plain.code), (None, 200), "{}", plain.text);
     fixture
@@ -319,4 +323,15 @@ async fn no_address_is_given_twice_in_a_race() {
         |field: fn(&Value) -> String| services.iter().map(field).collect::<std::collections::BTreeSet<_>>().len();
     assert_eq!(distinct(|service| service["spec"]["clusterIP"].to_string()), 64);
     assert_eq!(distinct(|service| service["spec"]["ports"][0]["nodePort"].to_string()), 64);
+}
+
+#[tokio::test]
+async fn a_job_finds_its_pods_by_its_uid() {
+    let fixture = Fixture::new().await;
+    let spec = json!({"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}});
+    let body = json!({"metadata": {"name": "j"}, "spec": spec});
+    let job = fixture.create("/apis/batch/v1/namespaces/default/jobs", body).await;
+    let uid = &job["metadata"]["uid"];
+    assert_eq!(&job["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"], uid, "{job}");
+    assert_eq!(&job["spec"]["template"]["metadata"]["labels"]["batch.kubernetes.io/controller-uid"], uid);
 }

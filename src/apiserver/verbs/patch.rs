@@ -3,7 +3,7 @@
 //! Upstream: k8s.io/apiserver pkg/endpoints/handlers/patch.go.
 
 use coracle_api::patch::{json, merge, strategic};
-use coracle_api::schema::Schema;
+use coracle_api::schema::Type;
 use coracle_api::{Causes, Resource, Status};
 use http::{Request, Response, header};
 use serde_json::Value;
@@ -15,7 +15,7 @@ use crate::call::{Call, read_body};
 use crate::registry::ownership;
 use crate::registry::write::Edit;
 use crate::server::ApiServer;
-use crate::{convert, decode, failure};
+use crate::{convert, decode};
 
 pub async fn patch(
     server: &ApiServer,
@@ -55,7 +55,7 @@ pub async fn part(
                 document => {
                     let Some(old) = old else { return Err(Status::not_found(resource, &name)) };
                     let mut tree = convert::serve(resource, old.clone());
-                    document.apply(&mut tree, resource)?;
+                    document.apply(&mut tree, decode::type_of(resource)?)?;
                     tree
                 }
             };
@@ -119,15 +119,12 @@ impl Document {
         matches!(self, Document::Apply(_))
     }
 
-    /// Changes `tree` of type `resource`'s.
-    pub fn apply(&self, tree: &mut Value, resource: &Resource) -> Result<(), Status> {
+    /// Changes `tree` of type `ty`.
+    pub fn apply(&self, tree: &mut Value, ty: Type<'_>) -> Result<(), Status> {
         match self {
             Document::Json(patch) => json::apply(tree, patch.clone()),
             Document::Merge(patch) => merge::apply(tree, patch.clone()),
-            Document::Strategic(patch) => {
-                let ty = resource.ty(Schema::builtin()).ok_or_else(failure::no_schema)?;
-                strategic::apply(tree, patch.clone(), ty)
-            }
+            Document::Strategic(patch) => strategic::apply(tree, patch.clone(), ty),
             Document::Apply(_) => Err(Status::bad_request("apply is not supported here")),
         }
     }

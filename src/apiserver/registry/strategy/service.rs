@@ -149,6 +149,16 @@ fn drop_unused(new: &mut Value, old: &Value) {
     if View::of(old).needs_health_port() && !after.needs_health_port() && same("healthCheckNodePort") {
         gone.push("healthCheckNodePort");
     }
+    if View::of(old).may_have_node_ports() && !after.may_have_node_ports() && same("externalTrafficPolicy") {
+        gone.push("externalTrafficPolicy");
+    }
+    if View::of(old).kind() == "LoadBalancer" && after.kind() != "LoadBalancer" {
+        let fields = ["allocateLoadBalancerNodePorts", "loadBalancerClass"];
+        gone.extend(fields.into_iter().filter(|field| same(field)));
+    }
+    if after.is_external_name() && same("internalTrafficPolicy") {
+        gone.push("internalTrafficPolicy");
+    }
     let ports_go = View::of(old).may_have_node_ports() && !after.may_have_node_ports() && node_ports::same(new, old);
     if let Some(spec) = new["spec"].as_object_mut() {
         for field in gone {
@@ -169,6 +179,9 @@ pub fn beside(registry: &Registry, old: Option<&Value>, new: Option<&mut Value>)
         return Ok(ops);
     };
     let mut causes = Causes::new();
+    if let Some(old) = old {
+        keeps_address(old, new, &mut causes);
+    }
     families::fill(registry.networks(), old, new, &mut causes);
     check(&mut causes, new)?;
     let held = old.map(|old| View::of(old).addresses()).unwrap_or_default();
@@ -179,6 +192,18 @@ pub fn beside(registry: &Registry, old: Option<&Value>, new: Option<&mut Value>)
     let mut ops = addresses::changes(&held, &View::of(new).addresses(), new);
     ops.extend(node_ports::changes(&held_ports, &node_ports::of(new), new));
     Ok(ops)
+}
+
+/// The first address stays as long as the Service has one.
+fn keeps_address(old: &Value, new: &Value, causes: &mut Causes) {
+    let (before, after) = (View::of(old), View::of(new));
+    if before.is_external_name() || after.is_external_name() {
+        return;
+    }
+    let (held, wanted) = (before.cluster_ips(), after.cluster_ips());
+    if held.first().is_some_and(|first| !first.is_empty() && wanted.first() != Some(first)) {
+        causes.invalid("spec.clusterIPs[0]", json!(wanted), "may not change once set");
+    }
 }
 
 fn check(causes: &mut Causes, service: &Value) -> Result<(), Status> {

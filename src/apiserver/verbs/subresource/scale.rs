@@ -2,6 +2,7 @@
 //!
 //! Upstream: kubernetes pkg/registry/apps/deployment/storage ScaleREST.
 
+use coracle_api::schema::Schema;
 use coracle_api::selector::LabelSelector;
 use coracle_api::{Causes, Resource, Status};
 use http::{Method, Request, Response, StatusCode};
@@ -41,7 +42,7 @@ pub async fn answer(
         Method::PATCH => Change::Patch(Document::parse(call, &body)?),
         _ => return Err(failure::method_not_allowed()),
     };
-    let schema = Resource::find("autoscaling", "v1", "horizontalpodautoscalers").ok_or_else(failure::no_schema)?;
+    let ty = Schema::builtin().of_kind("autoscaling", "v1", "Scale").ok_or_else(failure::no_schema)?;
     let whole = matches!(change, Change::Put(_));
     let edit = Edit { namespace: &namespace, name: &name, subresource: "scale", create: false, whole: false };
     let mut writer = writer(server, call, dry_run);
@@ -52,7 +53,7 @@ pub async fn answer(
                 Change::Put(scale) => scale.clone(),
                 Change::Patch(document) => {
                     let mut current = scale(old);
-                    document.apply(&mut current, &schema)?;
+                    document.apply(&mut current, ty)?;
                     current
                 }
             };
