@@ -108,6 +108,7 @@ impl Feed {
 
 async fn run(shared: Arc<Shared>, source: Arc<dyn ObjectSource>, resource: Resource, selection: Selection) {
     let mut reopen = Backoff::new(REOPEN);
+    let mut interrupted = false;
     loop {
         // What joined before this point gets the list that is about to come.
         let joined = shared.joined.notified();
@@ -127,9 +128,14 @@ async fn run(shared: Arc<Shared>, source: Arc<dyn ObjectSource>, resource: Resou
                     if matches!(event, ObjectEvent::Synced(_)) {
                         reopen.reset();
                     }
+                    interrupted = false;
                     shared.apply(&event);
                 }
-                Some(Err(status)) => tracing::warn!(?resource, error = %status, "watch is interrupted"),
+                // Once is what every stop and restart of a server looks like.
+                Some(Err(status)) if !std::mem::replace(&mut interrupted, true) => {
+                    tracing::debug!(?resource, error = %status, "watch is interrupted");
+                }
+                Some(Err(status)) => tracing::warn!(?resource, error = %status, "watch is still interrupted"),
                 None => {
                     tokio::time::sleep(reopen.next_delay()).await;
                     break;
