@@ -18,28 +18,23 @@ use crate::paths::typed;
 const V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const V2_BETA1: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
 
-#[derive(Default)]
-pub struct Discovery;
-
-impl Discovery {
-    /// The answer for `/api...` and `/apis...`, split at slashes.
-    pub fn answer(&self, call: &Call, parts: &[&str]) -> Response<Body> {
-        let core = parts[0] == "api";
-        let document = match parts.len() {
-            1 => {
-                let aggregated = aggregated_type(call.header(header::ACCEPT));
-                if let Some(content_type) = aggregated {
-                    return tagged(call, aggregated_document(core, content_type), content_type);
-                }
-                Some(if core { core_versions(call) } else { group_list() })
+/// The answer for `/api...` and `/apis...`, split at slashes.
+pub fn answer(call: &Call, parts: &[&str]) -> Response<Body> {
+    let core = parts[0] == "api";
+    let document = match parts.len() {
+        1 => {
+            let aggregated = aggregated_type(call.header(header::ACCEPT));
+            if let Some(content_type) = aggregated {
+                return tagged(call, aggregated_document(core, content_type), content_type);
             }
-            2 if core => resource_list("", parts[1]),
-            2 => group(parts[1]),
-            3 if !core => resource_list(parts[1], parts[2]),
-            _ => None,
-        };
-        document.map_or_else(failure::no_such_page, |document| typed(document.to_string(), "application/json"))
-    }
+            Some(if core { core_versions(call) } else { group_list() })
+        }
+        2 if core => resource_list("", parts[1]),
+        2 => group(parts[1]),
+        3 if !core => resource_list(parts[1], parts[2]),
+        _ => None,
+    };
+    document.map_or_else(failure::no_such_page, |document| typed(document.to_string(), "application/json"))
 }
 
 /// The first clause of Accept that asks for aggregated discovery, if any comes before plain JSON.
@@ -83,10 +78,13 @@ pub fn tagged(call: &Call, document: Value, content_type: &'static str) -> Respo
     response
 }
 
+/// A group's versions and their resources.
+type Versions = Vec<(String, Vec<Resource>)>;
+
 /// Versions of each group with their resources, the preferred version first, groups as the catalog has them.
-fn groups(core: bool) -> Vec<(String, Vec<(String, Vec<Resource>)>)> {
+fn groups(core: bool) -> Vec<(String, Versions)> {
     let mut order: Vec<String> = Vec::new();
-    let mut groups: BTreeMap<String, Vec<(String, Vec<Resource>)>> = BTreeMap::new();
+    let mut groups: BTreeMap<String, Versions> = BTreeMap::new();
     for resource in Resource::all().filter(|resource| resource.group.is_empty() == core) {
         let group = groups.entry(resource.group.to_string()).or_insert_with(|| {
             order.push(resource.group.to_string());

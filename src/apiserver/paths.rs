@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::body::Body;
 use crate::call::Call;
-use crate::failure;
 use crate::server::ApiServer;
+use crate::{discovery, failure};
 
 /// The API level that this executable serves.
 const VERSION: [(&str, &str); 5] = [
@@ -53,7 +53,7 @@ pub async fn answer(server: &ApiServer, call: &mut Call) -> Result<Response<Body
             let text = coracle_base::metrics::registry().text();
             Ok(typed(text, "text/plain; version=0.0.4; charset=utf-8"))
         }
-        "api" | "apis" => Ok(server.inner.discovery.answer(call, &parts)),
+        "api" | "apis" => Ok(discovery::answer(call, &parts)),
         "openapi" => crate::openapi::answer(call, &parts).await,
         ".well-known" if path == "/.well-known/openid-configuration" => {
             Ok(typed(server.inner.issuer.discovery(), "application/json"))

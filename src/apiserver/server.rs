@@ -10,7 +10,6 @@ use crate::admission::Admission;
 use crate::authn::{Authenticator, Lookup, TokenIssuer, User};
 use crate::authz::Authorizer;
 use crate::dialer::Dialer;
-use crate::discovery::Discovery;
 use crate::flight::Flight;
 use crate::health::Health;
 use crate::registry::{Networks, Registry, Stored};
@@ -40,7 +39,6 @@ pub(crate) struct Inner {
     pub admission: Admission,
     pub flight: Flight,
     pub dialer: OnceLock<Arc<dyn Dialer>>,
-    pub discovery: Discovery,
     pub health: Health,
     pub metrics: RequestMetrics,
 }
@@ -59,7 +57,6 @@ impl ApiServer {
             issuer: options.issuer,
             flight: Flight::default(),
             dialer: OnceLock::new(),
-            discovery: Discovery::default(),
             health: Health::default(),
             metrics: RequestMetrics::new(),
         };

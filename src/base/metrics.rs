@@ -33,8 +33,11 @@ pub struct Vector<T> {
     values: Arc<Values<T>>,
 }
 
+/// Values of a family's labels, in their order.
+type LabelValues = Box<[Box<str>]>;
+
 struct Values<T> {
-    by_label: Mutex<BTreeMap<Box<[Box<str>]>, Arc<T>>>,
+    by_label: Mutex<BTreeMap<LabelValues, Arc<T>>>,
     make: fn() -> T,
 }
 
@@ -109,7 +112,7 @@ impl<T> Vector<T> {
     /// The value for these label values, in the order of the family's labels. Callers on a hot path keep it.
     pub fn with(&self, labels: &[&str]) -> Arc<T> {
         let mut by_label = self.values.by_label.lock().unwrap_or_else(PoisonError::into_inner);
-        let key: Box<[Box<str>]> = labels.iter().map(|&label| Box::from(label)).collect();
+        let key: LabelValues = labels.iter().map(|&label| Box::from(label)).collect();
         by_label.entry(key).or_insert_with(|| Arc::new((self.values.make)())).clone()
     }
 }

@@ -9,7 +9,7 @@ use coracle_store::Key;
 use super::strategy::service::NODE_PORTS;
 
 static PARTITIONS: LazyLock<HashMap<Arc<str>, Resource>> = LazyLock::new(|| {
-    let stored = Resource::all().filter(|resource| crate::convert::is_stored(resource));
+    let stored = Resource::all().filter(crate::convert::is_stored);
     stored
         .chain([NODE_PORTS.clone()])
         .map(|resource| (name(&resource.group, &resource.plural).into(), resource))

@@ -15,6 +15,8 @@ pub mod pod;
 pub mod service;
 pub mod workload;
 
+type Beside = fn(&Registry, Option<&Value>, Option<&mut Value>) -> Result<Vec<Op<Stored>>, Status>;
+
 /// Flags and functions of a resource.
 pub struct Strategy {
     /// Whether `metadata.generation` counts changes of the desired state.
@@ -31,7 +33,7 @@ pub struct Strategy {
     /// New, old and the subresource that is written (`""` for the object itself).
     pub prepare_update: fn(&mut Value, &Value, &str),
     /// Writes that commit together with the object's: `(registry, old, new)`, `None` for absent. May fill fields of the new one.
-    pub beside: fn(&Registry, Option<&Value>, Option<&mut Value>) -> Result<Vec<Op<Stored>>, Status>,
+    pub beside: Beside,
     /// Whether `beside` fills fields of a new object: then it begins anew after a conflict.
     pub allocates: bool,
     /// Whether a change, from old to new, need not be durable.

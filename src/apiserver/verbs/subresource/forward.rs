@@ -28,7 +28,7 @@ pub async fn answer(
     };
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     // The raw path, so that escapes reach the other side as they came.
-    let rest = request.uri().path().splitn(2, "/proxy").nth(1).unwrap_or_default();
+    let rest = request.uri().path().split_once("/proxy").map(|(_, rest)| rest).unwrap_or_default();
     let target = if rest.is_empty() { format!("/{query}") } else { format!("{rest}{query}") };
     proxy::pass(stream, &target, request).await
 }
