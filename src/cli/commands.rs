@@ -7,6 +7,7 @@ use crate::Failure;
 use crate::nearest::hint;
 
 mod agent;
+mod images;
 mod server;
 mod uninstall;
 mod version;
@@ -32,6 +33,12 @@ const COMMANDS: &[Command] = &[
         usage: "kubectl get|apply|delete|wait|logs ...",
         help: "everyday verbs built in; the rest by a kubectl on PATH",
         run: crate::kubectl::run,
+    },
+    Command {
+        name: "images",
+        usage: "images import ARCHIVE...",
+        help: "bring image archives to the node, without a registry",
+        run: images::run,
     },
     Command {
         name: "uninstall",
