@@ -7,8 +7,8 @@ use coracle_base::backoff::{Backoff, Shape};
 use crate::cri::{Cri, RuntimeError};
 
 pub mod archive;
-pub mod import;
 pub mod ensure;
+pub mod import;
 pub mod pause;
 
 /// Waits until an image that was just written is known to the CRI, which learns of it by an event.

@@ -11,6 +11,7 @@ pub mod containerd;
 pub mod cri;
 pub mod downward;
 pub mod environment;
+pub mod events;
 pub mod handle;
 pub mod images;
 pub mod labels;
@@ -21,14 +22,20 @@ pub mod pod;
 pub mod pod_runtime;
 pub mod pod_workers;
 pub mod pods;
+mod probes;
 pub mod proto;
 pub mod qos;
+pub mod run;
 pub mod services;
+pub mod sources;
 pub mod status;
+mod sync;
 pub mod sys;
 pub mod volumes;
 
 pub use handle::NodeHandle;
+pub use run::{Agent, AgentConfig, AgentError};
+pub use sources::PodSource;
 
 #[cfg(test)]
 mod testing;

@@ -26,8 +26,13 @@ impl PodStore {
         self.pods.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    pub fn put(&self, pod: Object) {
-        self.pods.write().unwrap_or_else(PoisonError::into_inner).insert(pod.meta().uid.clone(), pod);
+    /// Keeps the newer of this form and the one that is there: our own writes and the watch both bring forms.
+    pub fn put_newer(&self, pod: Object) {
+        let mut pods = self.pods.write().unwrap_or_else(PoisonError::into_inner);
+        let present = pods.get(&pod.meta().uid).map(Object::revision);
+        if present.is_none_or(|present| present <= pod.revision()) {
+            pods.insert(pod.meta().uid.clone(), pod);
+        }
     }
 
     pub fn remove(&self, uid: &str) -> Option<Object> {

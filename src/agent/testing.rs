@@ -1,5 +1,7 @@
 //! A real containerd for tests: everything of it in a temporary directory, under an instance id of its own.
 
+pub mod api;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -120,7 +122,7 @@ fn remove_cgroups(name: &str) {
 }
 
 /// A network plugin that gives every pod the same address and does nothing, and the loopback plugin that 1.6 insists on.
-fn write_cni(settings: &Settings) {
+pub fn write_cni(settings: &Settings) {
     std::fs::create_dir_all(&settings.cni_config).unwrap();
     std::fs::create_dir_all(&settings.cni_binaries).unwrap();
     let config = r#"{"cniVersion":"1.0.0","name":"coracle","plugins":[{"type":"coracle-test"}]}"#;
@@ -137,7 +139,7 @@ fn write_cni(settings: &Settings) {
 }
 
 /// An image of Debian's busybox, with the libraries that `ldd` names.
-fn busybox() -> ImageContent {
+pub fn busybox() -> ImageContent {
     let busybox = "/usr/bin/busybox";
     let listing = std::process::Command::new("ldd").arg(busybox).output().unwrap();
     let libraries = String::from_utf8_lossy(&listing.stdout).into_owned();

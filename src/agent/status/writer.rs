@@ -1,5 +1,6 @@
 //! Brings statuses to the API: one patch per change, against what was written last.
 
+use coracle_api::Object;
 use coracle_client::Error;
 use http::Request;
 use k8s_openapi::api::core::v1::PodStatus;
@@ -35,13 +36,26 @@ pub fn patch(uid: &str, old: &PodStatus, new: &PodStatus) -> Result<Option<Value
     Ok(Some(json!({"metadata": {"uid": uid}, "status": changes})))
 }
 
-/// Writes the patch; an answer that the pod is gone, or is another one by now, is left to the caller.
-pub async fn write(client: &kube::Client, namespace: &str, name: &str, patch: &Value) -> Result<(), Error> {
-    let uri = format!("/api/v1/namespaces/{namespace}/pods/{name}/status");
+/// Writes the patch and answers with the pod as it is now. That the pod is gone, or is another one by now, is left to the caller.
+pub async fn write(client: &kube::Client, pod: &Object, patch: &Value) -> Result<Object, Error> {
+    #[derive(serde::Deserialize)]
+    struct Written {
+        metadata: Metadata,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Metadata {
+        resource_version: String,
+    }
+    let meta = pod.meta();
+    let uri = format!("/api/v1/namespaces/{}/pods/{}/status", meta.namespace, meta.name);
     let request = Request::patch(uri).header("content-type", "application/strategic-merge-patch+json");
     let request = request.body(serde_json::to_vec(patch)?).map_err(kube::Error::HttpError)?;
-    client.request::<serde::de::IgnoredAny>(request).await?;
-    Ok(())
+    let answer = client.request_text(request).await?;
+    let written: Written = serde_json::from_str(&answer)?;
+    let revision = written.metadata.resource_version.parse().unwrap_or(0);
+    // Nothing here selects by labels, so those of the earlier form do.
+    Ok(Object::new(pod.resource().clone(), revision, answer.into(), meta.clone()))
 }
 
 /// Deletes the API's object of a pod of which nothing runs any more; gone already is as good.

@@ -1,0 +1,364 @@
+//! Does what a pod needs: the IO around `actions` and `status` (upstream: kubelet.go SyncPod, SyncTerminatingPod, SyncTerminatedPod).
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use coracle_api::Object;
+use coracle_base::clock::Clock;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+
+use crate::actions::{self, Actions};
+use crate::cgroups::Cgroups;
+use crate::config::dns::ClusterDns;
+use crate::config::sandbox;
+use crate::cri::{Cri, RuntimeError};
+use crate::downward::Allocatable;
+use crate::environment::Context;
+use crate::events::Events;
+use crate::images::ensure::Puller;
+use crate::objects::Objects;
+use crate::pod::{PodExt, is_sidecar};
+use crate::pod_runtime::{Container, PodRuntime};
+use crate::pod_workers::{Outcome, Work};
+use crate::pods::PodStore;
+use crate::probes::Probes;
+use crate::proto::cri::ContainerState;
+use crate::services::Services;
+use crate::status::{self, Waiting, writer};
+use crate::volumes::tokens::Tokens;
+use crate::volumes::{self, Mounted};
+
+mod hooks;
+mod start;
+
+/// Everything that work on pods is done with.
+pub(crate) struct Syncer {
+    pub cri: Cri,
+    pub client: kube::Client,
+    pub pods: PodStore,
+    pub objects: Objects,
+    pub services: Services,
+    pub tokens: Tokens,
+    pub puller: Puller,
+    pub probes: Probes,
+    pub cgroups: Cgroups,
+    pub events: Events,
+    pub clock: Clock,
+    pub node_addresses: Vec<String>,
+    pub cluster_dns: ClusterDns,
+    pub allocatable: Allocatable,
+    /// `pods/<uid>` below it is a pod's own directory.
+    pub directory: PathBuf,
+    pub logs: PathBuf,
+    /// Why containers wait, by pod UID: known from the last attempt to start them.
+    pub waiting: Mutex<HashMap<Box<str>, Waiting>>,
+    /// Crash back-off by pod UID and container: the present delay and when it was last lengthened.
+    pub backoffs: Mutex<HashMap<(Box<str>, Box<str>), (Duration, SystemTime)>>,
+}
+
+/// Upstream: backOffPeriod, and what a runtime that is away costs.
+const RETRY: Duration = Duration::from_secs(10);
+const RETRY_RUNTIME: Duration = Duration::from_secs(1);
+/// What a container that must go at once is given.
+const DEFAULT_GRACE: i64 = 30;
+
+/// Why work could not be done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SyncError {
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error(transparent)]
+    Api(#[from] coracle_client::Error),
+    #[error(transparent)]
+    Volume(#[from] volumes::VolumeError),
+    #[error("{0}: {1}")]
+    Files(&'static str, #[source] std::io::Error),
+    #[error(transparent)]
+    Task(#[from] coracle_base::task::TaskError),
+}
+
+impl Syncer {
+    /// One piece of work on one pod; may be dropped at any await and begun anew.
+    pub async fn work(self: Arc<Self>, uid: Box<str>, work: Work) -> Outcome {
+        let Some(object) = self.pods.get(&uid) else { return Outcome::CleanedUp };
+        let pod: Pod = match object.decode() {
+            Ok(pod) => pod,
+            Err(error) => {
+                tracing::error!(%uid, %error, "a pod cannot be decoded");
+                return Outcome::Failed { retry: Duration::from_secs(300) };
+            }
+        };
+        let result = match work {
+            Work::Sync => self.sync(&object, &pod).await,
+            Work::Terminate { grace } => self.terminate(&object, &pod, grace).await,
+            Work::CleanUp => self.clean_up(&object, &pod).await,
+        };
+        result.unwrap_or_else(|error| {
+            let unavailable = matches!(&error, SyncError::Runtime(error) if error.is_unavailable());
+            let error = chain(&error);
+            tracing::warn!(ns = pod.namespace(), name = pod.name(), ?work, error, "pod work failed");
+            Outcome::Failed { retry: if unavailable { RETRY_RUNTIME } else { RETRY } }
+        })
+    }
+
+    async fn sync(self: &Arc<Self>, object: &Object, pod: &Pod) -> Result<Outcome, SyncError> {
+        let mut runtime = self.read(pod).await?;
+        self.objects.need(pod.uid(), volumes::references(pod));
+        if self.publish(object, pod, &runtime, false).await? {
+            return Ok(Outcome::Completed);
+        }
+        let actions = actions::compute(pod, &runtime, |id| self.probes.health(id));
+        if actions.kill_pod && actions.create_sandbox.is_none() {
+            self.kill_all(pod, &runtime, DEFAULT_GRACE).await?;
+        }
+        let mounted = self.prepare(pod, &runtime).await?;
+        let mut again = mounted.again;
+        if actions != Actions::default() {
+            runtime = self.apply(pod, runtime, &actions, &mounted, &mut again).await?;
+        }
+        self.probes.follow(pod, &runtime, self);
+        let object = self.pods.get(pod.uid()).unwrap_or_else(|| object.clone());
+        if self.publish(&object, &object.decode().map_err(coracle_client::Error::from)?, &runtime, false).await? {
+            return Ok(Outcome::Completed);
+        }
+        Ok(Outcome::Synced { again })
+    }
+
+    /// The pod's cgroup, directory and volumes.
+    async fn prepare(&self, pod: &Pod, runtime: &PodRuntime) -> Result<Mounted, SyncError> {
+        self.cgroups.ensure(pod).map_err(|error| SyncError::Files("pod cgroup", error))?;
+        let directory = self.pod_directory(pod.uid());
+        std::fs::create_dir_all(&directory).map_err(|error| SyncError::Files("pod directory", error))?;
+        let addresses = runtime.addresses();
+        volumes::mount_all(&directory, &self.context(pod, &addresses), &self.tokens).await.map_err(|error| {
+            self.events.warning(pod, "FailedMount", error.to_string());
+            error.into()
+        })
+    }
+
+    async fn apply(
+        self: &Arc<Self>,
+        pod: &Pod,
+        mut runtime: PodRuntime,
+        actions: &Actions,
+        mounted: &Mounted,
+        again: &mut Option<Duration>,
+    ) -> Result<PodRuntime, SyncError> {
+        if actions.kill_pod {
+            self.kill_all(pod, &runtime, DEFAULT_GRACE).await?;
+        }
+        for kill in &actions.kill {
+            let Some(container) = runtime.containers.iter().find(|container| container.status.id == kill.id) else {
+                continue;
+            };
+            let grace = pod.spec().termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE);
+            self.kill(pod, container, &kill.message, grace).await?;
+        }
+        let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        let attempt =
+            actions.create_sandbox.or_else(|| Some(runtime.sandboxes.first()?.metadata.as_ref()?.attempt)).unwrap_or(0);
+        let config = sandbox::config(pod, attempt, &self.cluster_dns, &resolv, &self.logs, self.cgroups.pod_path(pod));
+        if actions.create_sandbox.is_some() {
+            std::fs::create_dir_all(&config.log_directory).map_err(|error| SyncError::Files("log directory", error))?;
+            if let Err(error) = self.cri.run_pod_sandbox(config.clone()).await {
+                self.events.warning(pod, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
+                return Err(error.into());
+            }
+            runtime = self.read(pod).await?;
+        } else if !actions.kill.is_empty() {
+            runtime = self.read(pod).await?;
+        }
+        let Some(sandbox) = runtime.ready_sandbox().map(|sandbox| sandbox.id.clone()) else { return Ok(runtime) };
+        let mut waiting = Waiting::new();
+        let init = actions.start_init.iter().map(|index| &pod.init_containers()[*index]);
+        let main = actions.start.iter().map(|index| &pod.spec().containers[*index]);
+        for container in init.chain(main) {
+            let started = self.start(pod, container, &runtime, &sandbox, config.clone(), mounted).await;
+            let Err(reason) = started else { continue };
+            if let Some(retry) = reason.retry {
+                *again = Some(again.map_or(retry, |present| present.min(retry)));
+            }
+            waiting.insert(container.name.clone(), (reason.reason.to_owned(), reason.message));
+        }
+        {
+            let mut known = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if waiting.is_empty() {
+                known.remove(pod.uid())
+            } else {
+                known.insert(pod.uid().into(), waiting)
+            };
+        }
+        self.read(pod).await
+    }
+
+    async fn terminate(self: &Arc<Self>, object: &Object, pod: &Pod, grace: i64) -> Result<Outcome, SyncError> {
+        self.probes.end(pod.uid());
+        let runtime = self.read(pod).await?;
+        self.kill_all(pod, &runtime, grace).await?;
+        let runtime = self.read(pod).await?;
+        if runtime.has_running() {
+            return Ok(Outcome::Failed { retry: RETRY_RUNTIME });
+        }
+        self.publish(object, pod, &runtime, true).await?;
+        Ok(Outcome::Terminated)
+    }
+
+    /// Volumes and cgroup; the containers stay for their logs until the API has dropped the pod.
+    async fn clean_up(&self, object: &Object, pod: &Pod) -> Result<Outcome, SyncError> {
+        let directory = self.pod_directory(pod.uid());
+        let removed = coracle_base::task::blocking(move || volumes::remove_pod_directory(&directory)).await?;
+        removed.map_err(|error| SyncError::Files("pod directory", error))?;
+        self.cgroups.remove(pod.uid());
+        self.objects.need(pod.uid(), Default::default());
+        self.tokens.forget(pod.uid());
+        self.puller.forget(pod.uid());
+        if pod.metadata.deletion_timestamp.is_some() && !pod.is_static() {
+            writer::delete(&self.client, pod.namespace(), pod.name(), &object.meta().uid).await?;
+        }
+        Ok(Outcome::CleanedUp)
+    }
+
+    /// Nothing of the pod is wanted any more: what is left of it in the runtime and on disk goes.
+    pub async fn forget(self: Arc<Self>, uid: Box<str>) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+        self.backoffs.lock().unwrap_or_else(PoisonError::into_inner).retain(|(owner, _), _| *owner != uid);
+        self.probes.end(&uid);
+        self.objects.need(&uid, Default::default());
+        if let Some(object) = self.pods.remove(&uid)
+            && let Ok(pod) = object.decode::<Pod>()
+        {
+            let _ = std::fs::remove_dir_all(sandbox::log_directory(&self.logs, &pod));
+        }
+        if let Err(error) = self.remove_from_runtime(&uid).await {
+            tracing::warn!(%uid, %error, "a pod's remains cannot be removed from the runtime");
+        }
+    }
+
+    /// Ends and removes every sandbox and container of that UID, and its directory and cgroup.
+    pub async fn remove_from_runtime(&self, uid: &str) -> Result<(), RuntimeError> {
+        for sandbox in PodRuntime::read(&self.cri, uid).await?.sandboxes {
+            self.cri.stop_pod_sandbox(&sandbox.id).await?;
+            self.cri.remove_pod_sandbox(&sandbox.id).await?;
+        }
+        let directory = self.pod_directory(uid);
+        let _ = coracle_base::task::blocking(move || volumes::remove_pod_directory(&directory)).await;
+        self.cgroups.remove(uid);
+        Ok(())
+    }
+
+    /// Containers first, sidecars after the others in reverse order, the sandbox last.
+    async fn kill_all(&self, pod: &Pod, runtime: &PodRuntime, grace: i64) -> Result<(), SyncError> {
+        let sidecars: Vec<&str> =
+            pod.init_containers().iter().filter(|spec| is_sidecar(spec)).map(|spec| spec.name.as_str()).collect();
+        let running =
+            || runtime.containers.iter().filter(|container| container.state() != ContainerState::ContainerExited);
+        let main = running().filter(|container| !sidecars.contains(&container.name.as_str()));
+        let began = tokio::time::Instant::now();
+        let kills = main.map(|container| self.kill(pod, container, "Stopping container", grace));
+        futures::future::try_join_all(kills).await?;
+        for name in sidecars.iter().rev() {
+            let left = (grace - began.elapsed().as_secs() as i64).max(1);
+            for container in running().filter(|container| container.name == *name) {
+                self.kill(pod, container, "Stopping container", left).await?;
+            }
+        }
+        for sandbox in &runtime.sandboxes {
+            self.cri.stop_pod_sandbox(&sandbox.id).await?;
+        }
+        Ok(())
+    }
+
+    /// preStop, the stop signal, and SIGKILL when the grace period is over.
+    async fn kill(&self, pod: &Pod, container: &Container, message: &str, grace: i64) -> Result<(), SyncError> {
+        let name = &container.name;
+        let message = if message == "Stopping container" { format!("{message} {name}") } else { message.to_owned() };
+        self.events.normal(pod, Some(name), "Killing", message);
+        let began = tokio::time::Instant::now();
+        let limit = Duration::from_secs(grace.max(1) as u64);
+        if container.is_running() {
+            let _ = tokio::time::timeout(limit, self.pre_stop(pod, container)).await;
+        }
+        // Upstream's minimum after a preStop hook that took it all.
+        let spent = began.elapsed();
+        let left = if spent < Duration::from_millis(500) {
+            limit
+        } else {
+            limit.saturating_sub(spent).max(Duration::from_secs(2))
+        };
+        match self.cri.stop_container(&container.status.id, left).await {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the runtime holds, with the messages that ended containers have left.
+    async fn read(&self, pod: &Pod) -> Result<PodRuntime, SyncError> {
+        let mut runtime = PodRuntime::read(&self.cri, pod.uid()).await?;
+        for container in &mut runtime.containers {
+            if container.state() == ContainerState::ContainerExited {
+                container.status.message = status::message::read(&container.status);
+            }
+        }
+        Ok(runtime)
+    }
+
+    /// Brings the pod's status to the API if it has changed; says whether the pod has had its run.
+    async fn publish(
+        &self,
+        object: &Object,
+        pod: &Pod,
+        runtime: &PodRuntime,
+        is_terminal: bool,
+    ) -> Result<bool, SyncError> {
+        let new = self.status(pod, runtime, is_terminal);
+        let is_over = matches!(new.phase.as_deref(), Some("Failed" | "Succeeded"));
+        let old = pod.status.clone().unwrap_or_default();
+        if pod.is_static() {
+            return Ok(is_over);
+        }
+        if let Some(patch) = writer::patch(pod.uid(), &old, &new).map_err(coracle_client::Error::from)? {
+            match writer::write(&self.client, object, &patch).await {
+                Ok(written) => self.pods.put_newer(written),
+                // Gone, or another pod of that name by now: the source will say so.
+                Err(error) if error.is_not_found() || error.is_conflict() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(is_over)
+    }
+
+    fn status(&self, pod: &Pod, runtime: &PodRuntime, is_terminal: bool) -> PodStatus {
+        let waiting =
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).get(pod.uid()).cloned().unwrap_or_default();
+        let inputs = status::Inputs {
+            waiting: &waiting,
+            probes: &|id| self.probes.probed(id),
+            node_addresses: &self.node_addresses,
+            is_terminal,
+            now: jiff::Timestamp::from_second(self.clock.since_epoch().as_secs() as i64).unwrap_or_default(),
+        };
+        status::generate(pod, runtime, &inputs)
+    }
+
+    fn context<'a>(&'a self, pod: &'a Pod, pod_addresses: &'a [String]) -> Context<'a> {
+        Context {
+            pod,
+            objects: &self.objects,
+            services: &self.services,
+            pod_addresses,
+            node_addresses: &self.node_addresses,
+            allocatable: &self.allocatable,
+        }
+    }
+
+    pub fn pod_directory(&self, uid: &str) -> PathBuf {
+        self.directory.join("pods").join(uid)
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
