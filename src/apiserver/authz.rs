@@ -48,6 +48,23 @@ pub struct ResourceTarget<'a> {
     pub fields: &'a str,
 }
 
+impl Attributes<'_> {
+    /// A collection of which the field selector leaves one object counts as a request for that object.
+    /// Upstream: k8s.io/apiserver pkg/endpoints/request/requestinfo.go.
+    fn named(self) -> Self {
+        match self.target {
+            Target::Resource(target) if target.name.is_empty() && COLLECTION_VERBS.contains(&self.verb) => {
+                let name = target.fields.split(',').find_map(|term| term.trim().strip_prefix("metadata.name="));
+                let name = name.map(|name| name.strip_prefix('=').unwrap_or(name)).unwrap_or_default();
+                Self { target: Target::Resource(ResourceTarget { name, ..target }), ..self }
+            }
+            _ => self,
+        }
+    }
+}
+
+const COLLECTION_VERBS: [&str; 3] = ["list", "watch", "deletecollection"];
+
 /// The answer. Its reason is for reviews and audit; a 403 carries that of a refusal.
 #[derive(Debug, Clone)]
 pub enum Decision {
@@ -99,6 +116,7 @@ impl Authorizer {
     }
 
     pub fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
+        let attributes = &attributes.named();
         if attributes.user.is_in(MASTERS) {
             return Decision::Allowed(Grant::Masters);
         }
@@ -149,6 +167,22 @@ pub fn forbidden(attributes: &Attributes<'_>, reason: &str) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_selected_name_is_the_requests_name() {
+        let user = User::new("jane", &[]);
+        let name = |verb, fields| {
+            let target = ResourceTarget { resource: "secrets", fields, ..Default::default() };
+            match (Attributes { user: &user, verb, target: Target::Resource(target) }).named().target {
+                Target::Resource(target) => target.name.to_owned(),
+                Target::Path(_) => String::new(),
+            }
+        };
+        assert_eq!(name("watch", "metadata.name=a"), "a");
+        assert_eq!(name("list", "type=x,metadata.name==a"), "a");
+        assert_eq!(name("list", "metadata.name!=a"), "");
+        assert_eq!(name("create", "metadata.name=a"), "");
+    }
 
     #[test]
     fn a_refusal_reads_as_upstreams() {
