@@ -11,6 +11,7 @@ use coracle_base::task::{self, Task, TaskError};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use crate::config::Config;
+use crate::dialer::LocalDialer;
 use crate::error::Error;
 use crate::node::{self, Instance};
 use crate::pki::Pki;
@@ -21,6 +22,7 @@ pub struct Parts {
     pub config: Arc<Config>,
     pub server: ApiServer,
     pub pki: Arc<Pki>,
+    pub dialer: Arc<LocalDialer>,
     pub shutdown: Shutdown,
 }
 
@@ -38,7 +40,9 @@ impl Components {
         if let Some(node) = &parts.config.node {
             let instance = Instance::open(&parts.config.data_dir)?;
             let network = node::network_config(&parts.config, node, &instance);
+            let agent = node::agent_config(&parts.config, node, &instance)?;
             components.add("network", node::network(network, parts.clone()));
+            components.add("agent", node::agent(agent, parts.clone()));
         }
         Ok(components)
     }

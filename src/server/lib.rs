@@ -77,7 +77,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let own = Arc::new(User::api_server());
     let api = Api::new(components::client(&server, own.clone()), "coracle");
     let dialer = Arc::new(LocalDialer::new(api.clone()));
-    server.set_dialer(dialer);
+    server.set_dialer(dialer.clone());
     let rules = task::spawn("rules", {
         let (server, shutdown) = (server.clone(), shutdown.child());
         async move { server.run(shutdown).await }
@@ -93,8 +93,13 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     tracing::info!(port, milliseconds = started.elapsed().as_millis(), "API server ready");
 
     let config = Arc::new(config);
-    let parts = Parts { config: config.clone(), server: server.clone(), pki: pki.clone(), shutdown: shutdown.clone() };
-    let mut components = Components::start(&parts)?;
+    let mut components = Components::start(&Parts {
+        config: config.clone(),
+        server: server.clone(),
+        pki: pki.clone(),
+        dialer,
+        shutdown: shutdown.clone(),
+    })?;
     let manifests = task::spawn("manifests", {
         let api = Api::new(components::client(&server, own), "coracle-manifests");
         let (folder, record) = (directory.server("manifests"), directory.server("manifests.json"));

@@ -4,13 +4,19 @@ use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
+use coracle_agent::config::dns::ClusterDns;
+use coracle_agent::node::{Registration, Taint};
+use coracle_agent::node_server::{NodeServer, Trust};
+use coracle_agent::{Agent, AgentConfig};
+use coracle_apiserver::authn::{NODES, User};
 use coracle_base::crypto;
 use coracle_network::{DnsConfig, Prefix};
 
 use crate::cidr::Cidr;
-use crate::components::{Parts, user};
+use crate::components::{self, Parts, user};
 use crate::config::{Config, NodeConfig, Part};
 use crate::data_directory::{read_optional, write_private};
 use crate::error::Error;
@@ -53,6 +59,90 @@ impl Instance {
 fn make(path: &Path) -> Result<(), Error> {
     let made = fs::DirBuilder::new().mode(0o700).recursive(true).create(path);
     made.map_err(Error::file("create the directory", path))
+}
+
+/// The agent's port.
+const PORT: u16 = 10250;
+const MAX_PODS: u32 = 110;
+
+/// The agent, until shutdown; containers go on.
+pub async fn agent(config: AgentConfig, parts: Parts) -> anyhow::Result<()> {
+    let name = config.registration.name.clone();
+    let own = Arc::new(User::new(format!("system:node:{name}"), &[NODES]));
+    let (source, client) = (parts.server.source(own.clone()), components::client(&parts.server, own));
+    let agent = Agent::run(config, source, client, parts.shutdown.child()).await.context("the node's agent")?;
+    let server = NodeServer::new(agent.handle.cri().clone());
+    parts.dialer.set_node(
+        name,
+        Arc::new(move |stream| {
+            let server = server.clone();
+            Box::pin(server.serve(stream, Trust::Full))
+        }),
+    );
+    agent.stopped().await;
+    Ok(())
+}
+
+/// What the agent is told. Makes the CNI plugin directory and configuration where pods' networking is ours.
+pub fn agent_config(config: &Config, node: &NodeConfig, instance: &Instance) -> Result<AgentConfig, Error> {
+    let (cni_config, cni_binaries) = match config.disable.contains(&Part::Network) {
+        true => ("/etc/cni/net.d".into(), "/opt/cni/bin".into()),
+        false => cni(instance)?,
+    };
+    // Where CSI drivers and log collectors expect them, for the one server that has the default directory.
+    let installed = config.data_dir == Path::new("/var/lib/coracle");
+    let place = |usual: &str, own: &str| if installed { usual.into() } else { instance.directory.join(own) };
+    let dns = match config.disable.contains(&Part::Dns) {
+        true => Vec::new(),
+        false => config.network.cluster_dns.iter().map(ToString::to_string).collect(),
+    };
+    let socket = node.container_runtime_endpoint.as_deref();
+    Ok(AgentConfig {
+        registration: Registration {
+            name: node.name.clone(),
+            addresses: node.addresses.clone(),
+            pod_cidrs: config
+                .network
+                .cluster_cidr
+                .iter()
+                .map(|cidr| {
+                    let own = first_of_node(cidr);
+                    format!("{}/{}", own.address, own.length)
+                })
+                .collect(),
+            labels: node.labels.clone(),
+            taints: node.taints.iter().map(|taint| taint_of(taint)).collect(),
+            storage: instance.directory.clone(),
+            max_pods: MAX_PODS,
+            kubelet_port: PORT,
+        },
+        directory: instance.directory.clone(),
+        kubelet_directory: place("/var/lib/kubelet", "kubelet"),
+        log_directory: place("/var/log/pods", "logs/pods"),
+        instance: instance.id.clone(),
+        runtime_socket: socket.map(|socket| socket.strip_prefix("unix://").unwrap_or(socket).into()),
+        cni_config,
+        cni_binaries,
+        registries: PathBuf::new(),
+        cluster_dns: ClusterDns { servers: dns, domain: config.network.cluster_domain.clone() },
+    })
+}
+
+/// Our plugin's configuration and executables, for containerd.
+fn cni(instance: &Instance) -> Result<(PathBuf, PathBuf), Error> {
+    let (configuration, binaries) = (instance.directory.join("cni/net.d"), instance.directory.join("cni/bin"));
+    let own = std::env::current_exe().map_err(Error::file("find the executable of", "/proc/self/exe"))?;
+    coracle_network::cni::install_plugins(&binaries, &own).map_err(Error::file("write", &binaries))?;
+    coracle_network::cni::write_conf(&configuration, &instance.id, &instance.cni_socket())
+        .map_err(Error::file("write", &configuration))?;
+    Ok((configuration, binaries))
+}
+
+/// `key=value:effect` or `key:effect`.
+fn taint_of(text: &str) -> Taint {
+    let (key, effect) = text.rsplit_once(':').unwrap_or((text, "NoSchedule"));
+    let (key, value) = key.split_once('=').unwrap_or((key, ""));
+    Taint { key: key.to_owned(), value: value.to_owned(), effect: effect.to_owned() }
 }
 
 /// Pod networking, Services and DNS, until shutdown.
