@@ -33,6 +33,9 @@ use crate::volumes::{self, Mounted};
 mod hooks;
 mod start;
 
+/// Crash back-off by pod UID and container: the present delay and when it was last lengthened.
+type Backoffs = HashMap<(Box<str>, Box<str>), (Duration, SystemTime)>;
+
 /// Everything that work on pods is done with.
 pub(crate) struct Syncer {
     pub cri: Cri,
@@ -54,8 +57,7 @@ pub(crate) struct Syncer {
     pub logs: PathBuf,
     /// Why containers wait, by pod UID: known from the last attempt to start them.
     pub waiting: Mutex<HashMap<Box<str>, Waiting>>,
-    /// Crash back-off by pod UID and container: the present delay and when it was last lengthened.
-    pub backoffs: Mutex<HashMap<(Box<str>, Box<str>), (Duration, SystemTime)>>,
+    pub backoffs: Mutex<Backoffs>,
 }
 
 /// Upstream: backOffPeriod, and what a runtime that is away costs.
@@ -75,6 +77,8 @@ pub(crate) enum SyncError {
     Volume(#[from] volumes::VolumeError),
     #[error("{0}: {1}")]
     Files(&'static str, #[source] std::io::Error),
+    #[error("network is not ready: {0}")]
+    Network(String),
     #[error(transparent)]
     Task(#[from] coracle_base::task::TaskError),
 }
@@ -96,7 +100,11 @@ impl Syncer {
             Work::CleanUp => self.clean_up(&object, &pod).await,
         };
         result.unwrap_or_else(|error| {
-            let unavailable = matches!(&error, SyncError::Runtime(error) if error.is_unavailable());
+            let unavailable = match &error {
+                SyncError::Network(_) => true,
+                SyncError::Runtime(error) => error.is_unavailable(),
+                _ => false,
+            };
             let error = chain(&error);
             tracing::warn!(ns = pod.namespace(), name = pod.name(), ?work, error, "pod work failed");
             Outcome::Failed { retry: if unavailable { RETRY_RUNTIME } else { RETRY } }
@@ -162,6 +170,7 @@ impl Syncer {
         let config = sandbox::config(pod, attempt, &self.cluster_dns, &resolv, &self.logs, self.cgroups.pod_path(pod));
         if actions.create_sandbox.is_some() {
             std::fs::create_dir_all(&config.log_directory).map_err(|error| SyncError::Files("log directory", error))?;
+            self.check_network(pod).await?;
             if let Err(error) = self.cri.run_pod_sandbox(config.clone()).await {
                 self.events.warning(pod, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
                 return Err(error.into());
@@ -191,6 +200,19 @@ impl Syncer {
             };
         }
         self.read(pod).await
+    }
+
+    /// A pod with an address of its own waits until the network's plugin is there (upstream: NetworkNotReady).
+    async fn check_network(&self, pod: &Pod) -> Result<(), SyncError> {
+        if pod.uses_host_network() {
+            return Ok(());
+        }
+        let conditions = self.cri.conditions().await?;
+        let missing = conditions.into_iter().find(|condition| condition.r#type == "NetworkReady" && !condition.status);
+        let Some(missing) = missing else { return Ok(()) };
+        let error = SyncError::Network(format!("{} {}", missing.reason, missing.message));
+        self.events.warning(pod, "NetworkNotReady", error.to_string());
+        Err(error)
     }
 
     async fn terminate(self: &Arc<Self>, object: &Object, pod: &Pod, grace: i64) -> Result<Outcome, SyncError> {

@@ -26,10 +26,13 @@ pub enum Found {
     Pulled(Duration),
 }
 
+/// By pod UID and image: how often in a row, and until when nothing is tried.
+type Failures = HashMap<(Box<str>, Box<str>), (u32, Instant)>;
+
 /// Back-off for each image and pod. Cloning is a reference count.
 #[derive(Clone, Default)]
 pub struct Puller {
-    failures: Arc<Mutex<HashMap<(Box<str>, Box<str>), (u32, Instant)>>>,
+    failures: Arc<Mutex<Failures>>,
 }
 
 const PULL: Shape = Shape::doubling(Duration::from_secs(10), Duration::from_secs(300));
@@ -89,7 +92,7 @@ impl Puller {
         self.lock().retain(|(uid, _), _| **uid != *pod_uid);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(Box<str>, Box<str>), (u32, Instant)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Failures> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
