@@ -75,7 +75,9 @@ pub enum AgentError {
 /// A node that runs.
 pub struct Agent {
     pub handle: NodeHandle,
-    tasks: Vec<Task<()>>,
+    /// The supervisor of the runtime; `None` for a runtime of the machine's own.
+    runtime: Option<Task<()>>,
+    _tasks: Vec<Task<()>>,
 }
 
 /// Events that wait for the workers; whoever reports waits when it is full.
@@ -108,12 +110,11 @@ impl Agent {
         shutdown: Shutdown,
     ) -> Result<Agent, AgentError> {
         let mut tasks = Vec::new();
-        let (socket, generation) = match &config.runtime_socket {
-            Some(socket) => (socket.clone(), watch::channel(1).1),
+        let (socket, generation, supervisor) = match &config.runtime_socket {
+            Some(socket) => (socket.clone(), watch::channel(1).1, None),
             None => {
                 let Containerd { socket, generation, task } = start_runtime(&config, shutdown.clone()).await?;
-                tasks.push(task);
-                (socket, generation)
+                (socket, generation, Some(task))
             }
         };
         let cri = Cri::new(&socket);
@@ -198,14 +199,13 @@ impl Agent {
             listed: HashMap::new(),
         };
         tasks.push(task::spawn("pod workers", workers.run(receiver, shutdown, sources.len())));
-        Ok(Agent { handle, tasks })
+        Ok(Agent { handle, runtime: supervisor, _tasks: tasks })
     }
 
     /// Completes after shutdown has begun and the runtime is stopped. Containers go on.
-    pub async fn stopped(mut self) {
-        // The runtime's supervisor is first and ends by itself; the others end with their handles.
-        if !self.tasks.is_empty() {
-            let _ = self.tasks.remove(0).await;
+    pub async fn stopped(self) {
+        if let Some(runtime) = self.runtime {
+            let _ = runtime.await;
         }
     }
 }
