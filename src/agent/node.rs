@@ -134,7 +134,7 @@ impl Keeper {
     }
 
     async fn write_status(&self, readiness: &Readiness) -> Result<(), kube::Error> {
-        let present = self.api().get_status(&self.registration.name).await?;
+        let present = self.api().get(&self.registration.name).await?;
         let facts = Facts::read(&self.registration.storage);
         let status = self.status(&facts, readiness, &present, Timestamp::now());
         let patch = Patch::Strategic(json!({"status": status}));
