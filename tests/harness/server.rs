@@ -70,10 +70,6 @@ impl Server {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
-    pub fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
     /// `coracle <arguments>` in the server's namespace.
     pub fn coracle(&self, arguments: &[&str]) -> Output {
         self.namespace.command(CORACLE).args(arguments).output().expect("coracle starts").into()

@@ -75,15 +75,18 @@ fn server_side_apply_owns_fields_and_names_conflicts() {
 #[test]
 fn tables_discovery_and_explain_read_as_upstream() {
     let server = Server::control_plane();
+    eprintln!("/readyz ok {:?} after exec", server.ready_after);
     server.apply(DEPLOYMENT);
     let table = server.kubectl("get deployments").ok();
     assert!(table.starts_with("NAME    READY   UP-TO-DATE   AVAILABLE   AGE"), "{table}");
     assert!(server.kubectl("api-resources").ok().contains("deployments"));
     assert!(server.kubectl("explain deployment.spec.replicas").ok().contains("<integer>"));
-    assert!(server.kubectl("diff -f -").code >= 0);
+    let changed = server.kubectl_args(&["diff", "-f", "-"], &DEPLOYMENT.replace("replicas: 3", "replicas: 4"));
+    assert!(changed.code == 1 && changed.stdout.contains("+  replicas: 4"), "{changed:?}");
     assert_eq!(server.kubectl("auth can-i create pods").ok(), "yes");
     assert!(server.kubectl("version").ok().contains("Server Version: v1.37"));
-    let unknown = server.kubectl_args(&["apply", "-f", "-"], &CONFIG_MAP.replace("data:", "date:")).error();
+    let misspelled = CONFIG_MAP.replace("\ndata:", "\ndate:");
+    let unknown = server.kubectl_args(&["apply", "-f", "-"], &misspelled).error();
     assert!(unknown.contains("unknown field \"date\""), "{unknown}");
 }
 

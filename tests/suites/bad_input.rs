@@ -4,6 +4,9 @@ use crate::harness::Server;
 use crate::harness::namespace::{NODE_IP, NetworkNamespace};
 use crate::harness::server::CORACLE;
 
+/// Method, path, content type, body; expected code and reason (empty: no Status is expected).
+type Case<'a> = (&'a str, &'a str, &'a str, &'a [u8], u16, &'a str);
+
 /// Sends `body` as the admin and gives the code and body of the answer.
 fn send(server: &Server, method: &str, path: &str, content_type: &str, body: &[u8]) -> (u16, String) {
     let file = server.directory.path().join("body");
@@ -36,7 +39,7 @@ fn hostile_requests_are_answered_by_a_status() {
         r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"a"}},"data":{{"a":"{}"}}}}"#,
         "x".repeat(4 << 20)
     );
-    let cases: &[(&str, &str, &str, &[u8], u16, &str)] = &[
+    let cases: &[Case] = &[
         ("POST", maps, "application/json", b"{", 400, "BadRequest"),
         ("POST", maps, "application/json", b"\xff\xfe", 400, "BadRequest"),
         ("POST", maps, "application/json", deep.as_bytes(), 400, "BadRequest"),
