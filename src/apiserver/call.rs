@@ -77,6 +77,7 @@ pub async fn read_body(request: &mut Request<Body>) -> Result<Bytes, Status> {
     let mut body = std::mem::take(request.body_mut());
     let too_large = || Status::request_entity_too_large(format!("limit is {BODY_LIMIT}"));
     if body.size_hint().lower() > BODY_LIMIT as u64 {
+        discard(body).await;
         return Err(too_large());
     }
     let mut first = Bytes::new();
@@ -85,6 +86,7 @@ pub async fn read_body(request: &mut Request<Body>) -> Result<Bytes, Status> {
         let frame = frame.map_err(|error| Status::bad_request(format!("reading the body: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + joined.len() + data.len() > BODY_LIMIT {
+            discard(body).await;
             return Err(too_large());
         }
         // One frame is the common case and is not copied.
@@ -98,4 +100,18 @@ pub async fn read_body(request: &mut Request<Body>) -> Result<Bytes, Status> {
         }
     }
     Ok(if joined.is_empty() { first } else { joined.freeze() })
+}
+
+/// Reads on, for a client that looks at the answer only once it has sent everything; within reason.
+async fn discard(mut body: Body) {
+    let mut left = 8 * BODY_LIMIT;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(2), reading).await;
 }
