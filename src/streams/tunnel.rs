@@ -8,6 +8,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::upgrade::Stream;
+use crate::websocket::normal_close;
 
 /// Subprotocols of a tunnel start with this; what follows is the SPDY protocol inside.
 pub const PREFIX: &str = "SPDY/3.1+";
@@ -35,7 +36,7 @@ pub async fn tunnel<IO: AsyncRead + AsyncWrite + Send + 'static>(socket: WebSock
             }
             buffer.reserve(32 << 10);
         }
-        let _ = to_client.send(Message::Close(None)).await;
+        let _ = to_client.send(normal_close()).await;
     };
     tokio::select! {
         () = outward => {}

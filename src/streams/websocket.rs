@@ -7,9 +7,10 @@ use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
 use http::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::upgrade::{Refused, Stream, asks_for};
 
@@ -54,6 +55,11 @@ pub fn accept<B>(request: &mut Request<B>, protocol: &str) -> Result<(Response<(
     Ok((response, Accepted { upgrade: hyper::upgrade::on(request) }))
 }
 
+/// Clients take only this close for an end; one without a code is an error to them.
+pub(crate) fn normal_close() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() }))
+}
+
 /// Sends messages whose first byte is a channel.
 pub struct ChannelSender {
     sink: SplitSink<WebSocketStream<Stream>, Message>,
@@ -78,7 +84,7 @@ impl ChannelSender {
     }
 
     pub async fn close(&mut self) {
-        let _ = self.sink.send(Message::Close(None)).await;
+        let _ = self.sink.send(normal_close()).await;
         let _ = self.sink.close().await;
     }
 }

@@ -53,12 +53,12 @@ fn a_service_answers_and_spreads() {
     server.kubectl("run client --image=busybox:1.35 --command -- sleep 3600").ok();
     server.kubectl("wait --for=condition=Ready pod/client --timeout=30s").ok();
     for name in ["nginx", "nginx.default", "nginx.default.svc.cluster.local", address.as_str()] {
-        let said = server.kubectl(&format!("exec client -- wget -q -O - -T 3 http://{name}/")).ok();
+        let said = server.kubectl(&format!("exec client -- wget -q -O - http://{name}/")).ok();
         assert_eq!(said, "Welcome to nginx!", "by {name}");
     }
     // Each pod reaches itself through the Service, in time: forty tries from one pod reach all three.
     let pod = server.kubectl("get pods -l app=nginx -o jsonpath={.items[0].metadata.name}").ok();
-    let script = format!("for i in $(seq 40); do wget -q -O - -T 3 http://{address}/hostname; done | sort -u | wc -l");
+    let script = format!("for i in $(seq 40); do wget -q -O - http://{address}/hostname; done | sort -u | wc -l");
     assert_eq!(server.kubectl_args(&["exec", &pod, "--", "sh", "-c", &script], "").ok(), "3", "hairpin");
 
     server.kubectl(&format!("exec {pod} -- touch /tmp/away")).ok();
