@@ -6,6 +6,9 @@ use std::path::PathBuf;
 
 use crate::cidr::Cidr;
 
+/// Of the installed service.
+pub const DEFAULT_DATA_DIRECTORY: &str = "/var/lib/coracle";
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The machine's name.

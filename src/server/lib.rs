@@ -29,6 +29,7 @@ pub mod memory;
 pub mod node;
 pub mod persistence;
 pub mod pki;
+pub mod pod_directories;
 pub mod renewal;
 pub mod sys;
 pub mod tls;

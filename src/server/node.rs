@@ -20,6 +20,7 @@ use crate::components::{self, Parts, user};
 use crate::config::{Config, NodeConfig, Part};
 use crate::data_directory::{read_optional, write_private};
 use crate::error::Error;
+use crate::pod_directories::PodDirectories;
 
 /// What the node calls its own, outside of the data directory too.
 #[derive(Debug, Clone)]
@@ -89,9 +90,7 @@ pub fn agent_config(config: &Config, node: &NodeConfig, instance: &Instance) -> 
         true => ("/etc/cni/net.d".into(), "/opt/cni/bin".into()),
         false => cni(instance)?,
     };
-    // Where CSI drivers and log collectors expect them, for the one server that has the default directory.
-    let installed = config.data_dir == Path::new("/var/lib/coracle");
-    let place = |usual: &str, own: &str| if installed { usual.into() } else { instance.directory.join(own) };
+    let directories = PodDirectories::of(&config.data_dir);
     let dns = match config.disable.contains(&Part::Dns) {
         true => Vec::new(),
         false => config.network.cluster_dns.iter().map(ToString::to_string).collect(),
@@ -117,8 +116,8 @@ pub fn agent_config(config: &Config, node: &NodeConfig, instance: &Instance) -> 
             kubelet_port: PORT,
         },
         directory: instance.directory.clone(),
-        kubelet_directory: place("/var/lib/kubelet", "kubelet"),
-        log_directory: place("/var/log/pods", "logs/pods"),
+        kubelet_directory: directories.kubelet,
+        log_directory: directories.logs,
         instance: instance.id.clone(),
         runtime_socket: socket.map(|socket| socket.strip_prefix("unix://").unwrap_or(socket).into()),
         cni_config,

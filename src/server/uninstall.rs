@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::data_directory::DataDirectory;
+use crate::pod_directories::PodDirectories;
 
 /// What processes get to end after they were killed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,11 +30,19 @@ pub fn uninstall(data: &Path) -> anyhow::Result<()> {
     let _held = DataDirectory::open(data)?;
     if let Ok(id) = fs::read_to_string(data.join("agent/instance")) {
         let id = id.trim();
+        let runtime = PathBuf::from(format!("/run/coracle-{id}"));
+        let PodDirectories { kubelet, logs } = PodDirectories::of(data);
         kill_processes(data, id)?;
         coracle_network::cleanup(id).context("interfaces and rules")?;
-        unmount_below(&[data, Path::new(&format!("/run/coracle-{id}"))])?;
+        unmount_below(&[data, &runtime, &kubelet])?;
         remove_cgroups(id);
-        remove(Path::new(&format!("/run/coracle-{id}")))?;
+        for path in [&runtime, &kubelet.join("pods"), &logs] {
+            remove(path)?;
+        }
+        // containerd makes the last two beside its own state. What others use is not empty, and stays.
+        for path in [&*kubelet, Path::new("/run/containerd/s"), Path::new("/run/containerd")] {
+            let _ = fs::remove_dir(path);
+        }
     } else {
         unmount_below(&[data])?;
     }
