@@ -15,6 +15,7 @@ use crate::dialer::LocalDialer;
 use crate::error::Error;
 use crate::node::{self, Instance};
 use crate::pki::Pki;
+use crate::tls::Tls;
 
 /// What components are made from. Cloning is a few reference counts.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ pub struct Parts {
     pub server: ApiServer,
     pub pki: Arc<Pki>,
     pub dialer: Arc<LocalDialer>,
+    /// Of the node's port, where there is a node.
+    pub node_tls: Option<Arc<Tls>>,
     pub shutdown: Shutdown,
 }
 

@@ -63,7 +63,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
 
     let pki = Arc::new(Pki::open(directory.server("tls"))?);
     let certificates = Certificates::new(pki.clone(), &config, port);
-    let tls = Arc::new(Tls::new(&certificates.serving()?, &pki.client)?);
+    let tls = Arc::new(Tls::api(&certificates.serving()?, &pki.client)?);
     token::open(&directory.server("token"), config.token.as_deref(), &pki.server.certificate)?;
     let gate = Gate::new();
     let listening = task::spawn("listener", listener.serve(tls.clone(), gate.clone(), shutdown.child()));
@@ -94,8 +94,10 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     tracing::info!(port, milliseconds = started.elapsed().as_millis(), "API server ready");
 
     let config = Arc::new(config);
+    let node_tls = certificates.node_serving()?.map(|leaf| Tls::node(&leaf, &pki.client)).transpose()?.map(Arc::new);
     let mut components = Components::start(&Parts {
         config: config.clone(),
+        node_tls: node_tls.clone(),
         server: server.clone(),
         pki: pki.clone(),
         dialer,
@@ -106,7 +108,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         let (folder, record) = (directory.server("manifests"), directory.server("manifests.json"));
         manifests::run(api, folder, record, shutdown.child())
     });
-    let renewal = task::spawn("renewal", certificates.keep(tls, shutdown.child()));
+    let renewal = task::spawn("renewal", certificates.keep(tls, node_tls, shutdown.child()));
     let trimming = task::spawn("memory", memory::keep_small(shutdown.child()));
     tracing::info!(kubeconfig = %config.write_kubeconfig.display(), "coracle is up");
 

@@ -1,7 +1,7 @@
 //! The node in this process: its instance id, its directories, its network.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,9 +11,12 @@ use coracle_agent::config::dns::ClusterDns;
 use coracle_agent::node::{Registration, Taint};
 use coracle_agent::node_server::{NodeServer, Trust};
 use coracle_agent::{Agent, AgentConfig};
-use coracle_apiserver::authn::{NODES, User};
+use coracle_apiserver::authn::{MASTERS, NODES, User, certificate};
 use coracle_base::crypto;
+use coracle_base::shutdown::Shutdown;
+use coracle_base::task::{self, Task};
 use coracle_network::{DnsConfig, Prefix};
+use tokio::net::TcpListener;
 
 use crate::cidr::Cidr;
 use crate::components::{self, Parts, user};
@@ -21,6 +24,7 @@ use crate::config::{Config, NodeConfig, Part};
 use crate::data_directory::{read_optional, write_private};
 use crate::error::Error;
 use crate::pod_directories::PodDirectories;
+use crate::tls::Tls;
 
 /// What the node calls its own, outside of the data directory too.
 #[derive(Debug, Clone)]
@@ -73,15 +77,46 @@ pub async fn agent(config: AgentConfig, parts: Parts) -> anyhow::Result<()> {
     let (source, client) = (parts.server.source(own.clone()), components::client(&parts.server, own));
     let agent = Agent::run(config, source, client, parts.shutdown.child()).await.context("the node's agent")?;
     let server = NodeServer::new(agent.handle.cri().clone());
+    let piped = server.clone();
     parts.dialer.set_node(
         name,
         Arc::new(move |stream| {
-            let server = server.clone();
+            let server = piped.clone();
             Box::pin(server.serve(stream, Trust::Full))
         }),
     );
+    let listening = match (&parts.config.node, &parts.node_tls) {
+        (Some(node), Some(tls)) => listen(node, &server, tls, &parts.shutdown).await,
+        _ => Vec::new(),
+    };
     agent.stopped().await;
+    drop(listening);
     Ok(())
+}
+
+/// Opens the node's port on its addresses. The API server in this process does without it, so one that is not to be had (a second
+/// server on this machine, a kubelet) costs outside callers only.
+async fn listen(node: &NodeConfig, server: &NodeServer, tls: &Tls, shutdown: &Shutdown) -> Vec<Task<()>> {
+    let mut listening = Vec::new();
+    for address in &node.addresses {
+        let address = SocketAddr::new(*address, PORT);
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                let serving = server.clone().listen(listener, tls.config(), trusted, shutdown.child());
+                listening.push(task::spawn("node port", serving));
+            }
+            Err(error) => tracing::warn!(
+                %address, %error,
+                "the node's port cannot be opened; logs and exec work through the API server, metrics collectors get nothing"
+            ),
+        }
+    }
+    listening
+}
+
+/// Whether a certificate that our authority signed is an administrator's or an API server's: both are of this group.
+fn trusted(certificate: &[u8]) -> bool {
+    certificate::user(certificate).is_some_and(|user| user.groups.iter().any(|group| group == MASTERS))
 }
 
 /// What the agent is told. Makes the CNI plugin directory and configuration where pods' networking is ours.

@@ -30,6 +30,14 @@ impl Certificates {
         self.pki.serving("serving-kube-apiserver", "kube-apiserver", &names(&self.config))
     }
 
+    /// The node's certificate for its port, where there is a node; named as a kubelet names its own.
+    pub fn node_serving(&self) -> Result<Option<Leaf>, Error> {
+        let Some(node) = &self.config.node else { return Ok(None) };
+        let mut names = vec![Name::Domain(node.name.clone())];
+        names.extend(node.addresses.iter().copied().map(Name::Address));
+        self.pki.serving("serving-kubelet", &format!("system:node:{}", node.name), &names).map(Some)
+    }
+
     /// The admin kubeconfig's text.
     pub fn kubeconfig(&self) -> Result<String, Error> {
         let admin = self.pki.client("client-admin", "system:admin", "system:masters")?;
@@ -47,13 +55,20 @@ impl Certificates {
     }
 
     /// Checks from time to time until shutdown.
-    pub async fn keep(self, tls: Arc<Tls>, shutdown: Shutdown) {
+    pub async fn keep(self, api: Arc<Tls>, node: Option<Arc<Tls>>, shutdown: Shutdown) {
         while shutdown.bound(tokio::time::sleep(CHECK_EVERY)).await.is_some() {
-            let renewed = self.serving().and_then(|leaf| tls.replace(&leaf)).and_then(|()| self.write_kubeconfig());
-            if let Err(error) = renewed {
+            if let Err(error) = self.renew(&api, node.as_deref()) {
                 tracing::error!(error = &error as &dyn std::error::Error, "certificates are not renewed");
             }
         }
+    }
+
+    fn renew(&self, api: &Tls, node: Option<&Tls>) -> Result<(), Error> {
+        api.replace(&self.serving()?)?;
+        if let (Some(tls), Some(leaf)) = (node, self.node_serving()?) {
+            tls.replace(&leaf)?;
+        }
+        self.write_kubeconfig()
     }
 }
 

@@ -1,4 +1,4 @@
-//! TLS of the API port: our certificate, changed without a restart, and client certificates that are asked for, not demanded.
+//! TLS of the API port and the node's: our certificate, changed without a restart, and client certificates that are asked for, not demanded.
 
 use std::sync::{Arc, RwLock};
 
@@ -18,7 +18,7 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// Settings of the API port, shared by its connections.
+/// Settings of a port, shared by its connections.
 pub struct Tls {
     config: Arc<ServerConfig>,
     clients: Arc<dyn ClientCertVerifier>,
@@ -26,20 +26,35 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Shows `leaf`, and trusts clients that `authority` signed.
-    pub fn new(leaf: &Leaf, authority: &Authority) -> Result<Self, Error> {
+    /// The API port: shows `leaf`, and leaves it to `trusts` whether `authority` signed the client's certificate.
+    pub fn api(leaf: &Leaf, authority: &Authority) -> Result<Self, Error> {
+        let asking = |clients| Arc::new(Asking { inner: clients }) as Arc<dyn ClientCertVerifier>;
+        Self::new(leaf, authority, asking, &[b"h2", b"http/1.1"])
+    }
+
+    /// The node's port: shows `leaf`; a client's certificate, where there is one, is by `authority` or there is no connection.
+    pub fn node(leaf: &Leaf, authority: &Authority) -> Result<Self, Error> {
+        Self::new(leaf, authority, |clients| clients, &[b"http/1.1"])
+    }
+
+    fn new(
+        leaf: &Leaf,
+        authority: &Authority,
+        asking: impl FnOnce(Arc<dyn ClientCertVerifier>) -> Arc<dyn ClientCertVerifier>,
+        protocols: &[&[u8]],
+    ) -> Result<Self, Error> {
         let provider = provider();
         let mut roots = RootCertStore::empty();
         roots.add(authority.der()?).map_err(Error::certificates)?;
         let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
-        let clients = clients.build().map_err(Error::certificates)?;
+        let clients = clients.allow_unauthenticated().build().map_err(Error::certificates)?;
         let certificate = Arc::new(Certificate { current: RwLock::new(certified(leaf, &provider)?) });
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let mut config = config
             .map_err(Error::certificates)?
-            .with_client_cert_verifier(Arc::new(Asking { inner: clients.clone() }))
+            .with_client_cert_verifier(asking(clients.clone()))
             .with_cert_resolver(certificate.clone());
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         // Go's clients do not resume sessions with client certificates; storing sessions for them is memory for nothing.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
