@@ -13,6 +13,7 @@ pub use apply::apply;
 use entry::{Entry, Operation as Verb};
 use typed::Comparison;
 
+use crate::codec;
 use crate::field_set::{Element, FieldSet};
 use crate::schema::Type;
 
@@ -81,7 +82,7 @@ pub fn track_update(ty: Type<'_>, live: Option<&Value>, new: &mut Value, operati
     let before = match live {
         Some(live) => live,
         None => {
-            zero = typed::zero(ty);
+            zero = codec::zero(ty);
             &zero
         }
     };

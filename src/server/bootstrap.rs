@@ -91,6 +91,8 @@ fn namespaces() -> Vec<Wanted> {
 fn objects(config: &Config, pki: &Pki, port: u16) -> Vec<Wanted> {
     let service_addresses: Vec<String> = config.network.api_server().iter().map(ToString::to_string).collect();
     let family = if config.advertise_address.is_ipv4() { "IPv4" } else { "IPv6" };
+    // Endpoints may not be loopback addresses: nothing outside of this machine reaches such a server.
+    let reachable = !config.advertise_address.is_loopback();
     let address = config.advertise_address.to_string();
     let cidrs: Vec<String> = config.network.service_cidr.iter().map(ToString::to_string).collect();
     let names = json!(["front-proxy-client"]).to_string();
@@ -118,19 +120,19 @@ fn objects(config: &Config, pki: &Pki, port: u16) -> Vec<Wanted> {
                 "sessionAffinity": "None",
             },
         })),
-        wanted(("discovery.k8s.io", "endpointslices"), "default", "kubernetes", true, json!({
+        reachable.then(|| wanted(("discovery.k8s.io", "endpointslices"), "default", "kubernetes", true, json!({
             "metadata": { "labels": { "kubernetes.io/service-name": "kubernetes" } },
             "addressType": family,
             "endpoints": [{ "addresses": [address], "conditions": { "ready": true } }],
             "ports": [{ "name": "https", "protocol": "TCP", "port": port }],
-        })),
-        wanted(("", "endpoints"), "default", "kubernetes", true, json!({
+        }))).flatten(),
+        reachable.then(|| wanted(("", "endpoints"), "default", "kubernetes", true, json!({
             "metadata": { "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" } },
             "subsets": [{
                 "addresses": [{ "ip": address }],
                 "ports": [{ "name": "https", "protocol": "TCP", "port": port }],
             }],
-        })),
+        }))).flatten(),
         class("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
         class("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
         wanted(("", "configmaps"), "kube-system", "extension-apiserver-authentication", true, json!({ "data": {

@@ -27,6 +27,10 @@ const MASKED: &[&str] = &[
     "buildDate",
     "goVersion",
     "platform",
+    // What /version tells of the program itself: coracle names itself there, and its compiler.
+    "gitVersion",
+    "gitTreeState",
+    "compiler",
 ];
 
 /// Fields that are not compared: prose, which coracle's tables do not hold.

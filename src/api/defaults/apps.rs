@@ -24,7 +24,11 @@ pub(super) fn replica_set(set: &mut Draft<'_>) {
     template(&mut spec);
 }
 
+/// Where apps/v1 keeps what older versions had as a field of the spec; the registry counts it.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
 pub(super) fn daemon_set(set: &mut Draft<'_>) {
+    set.make("metadata").make("annotations").default_zero(TEMPLATE_GENERATION, "0");
     let mut spec = set.make("spec");
     let mut strategy = spec.make("updateStrategy");
     strategy.default_zero("type", "RollingUpdate");
@@ -57,6 +61,8 @@ pub(super) fn stateful_set(set: &mut Draft<'_>) {
     spec.default("replicas", 1);
     spec.default("revisionHistoryLimit", 10);
     for mut claim in spec.items("volumeClaimTemplates") {
+        claim.set("apiVersion", "v1");
+        claim.set("kind", "PersistentVolumeClaim");
         claim.make("status").default_zero("phase", "Pending");
         claim_spec(&mut claim.make("spec"));
     }

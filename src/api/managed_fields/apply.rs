@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::entry::{Entry, Operation as Verb};
 use super::{Operation, STRIPPED, managed_fields, put_managed_fields, take_managed_fields, typed};
 use crate::Status;
+use crate::codec;
 use crate::field_set::{Element, FieldSet, path_text};
 use crate::schema::Type;
 use crate::status::Cause;
@@ -30,7 +31,7 @@ pub fn apply(
     force: bool,
 ) -> Result<Value, Status> {
     check_applied(ty, applied)?;
-    let mut before = live.cloned().unwrap_or_else(|| typed::zero(ty));
+    let mut before = live.cloned().unwrap_or_else(|| codec::zero(ty));
     take_managed_fields(&mut before);
     let entries = Entry::read_all(live.and_then(managed_fields))
         .map_err(|error| Status::plain(500, "", format!("failed to decode managed fields: {error}")))?;
@@ -82,7 +83,7 @@ fn check_applied(ty: Type<'_>, applied: &Value) -> Result<(), Status> {
 
 /// What an object without any entry holds belongs to a manager of its own.
 fn before_first_apply(ty: Type<'_>, live: &Value, operation: &Operation<'_>) -> Vec<Entry> {
-    let comparison = typed::compare(&typed::zero(ty), live, ty).without(operation.reset);
+    let comparison = typed::compare(&codec::zero(ty), live, ty).without(operation.reset);
     let set = comparison.modified.union(&comparison.added).difference(&FieldSet::of_fields(&STRIPPED));
     if set.is_empty() {
         return Vec::new();

@@ -107,20 +107,6 @@ impl<'s> Slot<'s> {
     }
 }
 
-/// The object that Go makes of nothing: fields that are written even when they are empty are there.
-pub(super) fn zero(ty: Type<'_>) -> Value {
-    let mut object = Map::new();
-    for field in ty.fields() {
-        let presence = field.presence();
-        let kind = field.ty().kind();
-        if presence.pointer || presence.omit_zero || (presence.omit_empty && kind != Kind::Struct) {
-            continue;
-        }
-        object.insert(field.name().to_owned(), if kind == Kind::Struct { zero(field.ty()) } else { Value::Null });
-    }
-    Value::Object(object)
-}
-
 /// The fields that a tree sets.
 pub(super) fn set_of(tree: &Value, ty: Type<'_>) -> FieldSet {
     set_below(tree, Slot::root(ty))

@@ -12,6 +12,11 @@ const MAX_COPIED: usize = 3 * 1024 * 1024;
 
 /// Applies a patch document; on error `target` is left as some operations made it and must be dropped.
 pub fn apply(target: &mut Value, patch: Value) -> Result<(), Status> {
+    if let Some(found) = not_a_list(&patch) {
+        return Err(Status::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp"
+        )));
+    }
     let operations: Vec<PatchOperation> =
         serde_json::from_value(patch).map_err(|error| Status::bad_request(error.to_string()))?;
     if operations.len() > MAX_OPERATIONS {
@@ -31,6 +36,17 @@ pub fn apply(target: &mut Value, patch: Value) -> Result<(), Status> {
         json_patch::patch_unsafe(target, std::slice::from_ref(operation)).map_err(|_| rejected())?;
     }
     Ok(())
+}
+
+/// What Go calls a value that is no list; `null` passes as an empty one.
+fn not_a_list(patch: &Value) -> Option<&'static str> {
+    match patch {
+        Value::Object(_) => Some("object"),
+        Value::String(_) => Some("string"),
+        Value::Number(_) => Some("number"),
+        Value::Bool(_) => Some("bool"),
+        Value::Array(_) | Value::Null => None,
+    }
 }
 
 /// Upstream does not tell the client what was wrong.

@@ -142,7 +142,7 @@ fn traffic(spec: Node<'_, '_>, causes: &mut Causes) {
     if !check.is_empty() && !checked {
         check.invalid(causes, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'");
     }
-    if internal.is_present() || kind != "ExternalName" {
+    if internal.is_present() || matches!(kind, "ClusterIP" | "LoadBalancer" | "NodePort") {
         one_of(internal, &["Cluster", "Local"], causes);
     }
 }

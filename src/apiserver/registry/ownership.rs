@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::metadata;
 use super::strategy::Strategy;
 use crate::admission::Facts;
+use crate::convert;
 
 static NOTHING: LazyLock<FieldSet> = LazyLock::new(FieldSet::new);
 static STATUS: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of_fields(&[&["status"]]));
@@ -43,10 +44,20 @@ pub fn operation<'a>(resource: &Resource, subresource: &'a str, facts: &'a Facts
 
 /// Records what a create, update or patch changed.
 pub fn track(resource: &Resource, subresource: &str, live: Option<&Value>, new: &mut Value, facts: &Facts) {
-    if let Some(ty) = resource.ty(Schema::builtin()) {
-        let time = metadata::now();
-        managed_fields::track_update(ty, live, new, &operation(resource, subresource, facts, &time));
+    let Some(ty) = resource.ty(Schema::builtin()) else { return };
+    let time = metadata::now();
+    let operation = operation(resource, subresource, facts, &time);
+    if convert::is_stored(resource) {
+        return managed_fields::track_update(ty, live, new, &operation);
     }
+    // Fields are recorded by the names that the request's version has for them.
+    let live = live.map(|live| convert::serve(resource, live.clone()));
+    let mut served = convert::serve(resource, new.clone());
+    managed_fields::track_update(ty, live.as_ref(), &mut served, &operation);
+    match served["metadata"].get_mut("managedFields").map(Value::take) {
+        Some(entries) => metadata::of(new).insert("managedFields".to_owned(), entries),
+        None => metadata::of(new).remove("managedFields"),
+    };
 }
 
 /// Merges what a manager applies into the live object.

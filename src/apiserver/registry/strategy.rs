@@ -7,7 +7,7 @@ use coracle_api::{Object, Resource, Status, codec};
 use coracle_store::Op;
 use serde_json::{Map, Value, json};
 
-use super::{Registry, Stored, metadata};
+use super::{Registry, Stored, metadata, partition};
 
 pub mod lease;
 pub mod namespace;
@@ -67,7 +67,10 @@ static CSI: Strategy = Strategy { returns_deleted: true, unconditional_update: f
 static DISRUPTION: Strategy = Strategy { generation: true, unconditional_update: false, ..PLAIN };
 static NODE: Strategy = Strategy { status_on_create: true, ..PLAIN };
 static TEMPLATE: Strategy = Strategy { generation: true, returns_deleted: true, ..PLAIN };
-static WORKLOAD: Strategy = Strategy { generation: true, prepare_update: workload::prepare_update, ..PLAIN };
+const WORKLOAD: Strategy = Strategy { generation: true, prepare_update: workload::prepare_update, ..PLAIN };
+static COUNTED: Strategy = WORKLOAD;
+static DAEMONS: Strategy =
+    Strategy { prepare_create: workload::prepare_daemons, prepare_update: workload::update_daemons, ..WORKLOAD };
 static JOB: Strategy = Strategy { prepare_create: workload::prepare_job, generation: true, ..PLAIN };
 static CLAIM: Strategy = Strategy { returns_deleted: true, prepare_create: |tree| set_phase(tree, "Pending"), ..PLAIN };
 static VOLUME: Strategy = Strategy {
@@ -117,8 +120,9 @@ impl Strategy {
             }
             ("coordination.k8s.io", _) => &LEASE,
             ("", "replicationcontrollers")
-            | ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets")
-            | ("batch", "cronjobs") => &WORKLOAD,
+            | ("apps", "deployments" | "replicasets" | "statefulsets")
+            | ("batch", "cronjobs") => &COUNTED,
+            ("apps", "daemonsets") => &DAEMONS,
             ("batch", "jobs") => &JOB,
             ("policy", _) => &DISRUPTION,
             ("storage.k8s.io", "csidrivers" | "csinodes" | "volumeattachments") => &CSI,
@@ -157,7 +161,8 @@ pub fn prepare_create(resource: &Resource, tree: &mut Value) {
 
 /// The status that Go's zero value shows.
 fn zero_status(resource: &Resource) -> Value {
-    let field = resource.ty(Schema::builtin()).and_then(|ty| ty.field("status"));
+    let stored = partition::stored(resource);
+    let field = stored.ty(Schema::builtin()).and_then(|ty| ty.field("status"));
     field.map_or_else(|| Value::Object(Map::new()), |field| codec::zero(field.ty()))
 }
 

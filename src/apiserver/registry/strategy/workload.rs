@@ -15,6 +15,31 @@ pub fn prepare_update(new: &mut Value, old: &Value, subresource: &str) {
     }
 }
 
+/// Counts the changes of a DaemonSet's template.
+/// Upstream: kubernetes pkg/registry/apps/daemonset/strategy.go, pkg/apis/apps/v1/conversion.go.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+fn template_generation(set: &Value) -> i64 {
+    let text = set["metadata"]["annotations"][TEMPLATE_GENERATION].as_str().unwrap_or_default();
+    text.parse().unwrap_or_default()
+}
+
+fn set_template_generation(set: &mut Value, generation: i64) {
+    set["metadata"]["annotations"][TEMPLATE_GENERATION] = json!(generation.to_string());
+}
+
+pub fn prepare_daemons(set: &mut Value) {
+    let generation = template_generation(set).max(1);
+    set_template_generation(set, generation);
+}
+
+pub fn update_daemons(new: &mut Value, old: &Value, subresource: &str) {
+    if subresource.is_empty() {
+        let changed = new["spec"]["template"] != old["spec"]["template"];
+        set_template_generation(new, template_generation(old) + i64::from(changed));
+    }
+}
+
 /// The labels by which a job finds its pods, unless it says that it chooses them itself.
 /// Upstream: kubernetes pkg/registry/batch/job/strategy.go generateSelector.
 pub fn prepare_job(job: &mut Value) {
