@@ -46,7 +46,7 @@ pub struct Operation<'a> {
     pub api_version: &'a str,
     /// `""`, `status`, `scale`, ...
     pub subresource: &'a str,
-    /// RFC 3339, whole seconds, UTC.
+    /// RFC 3339, whole seconds, UTC; with `""` an update's entry keeps the time that it had, or has none.
     pub time: &'a str,
     /// Paths that this kind of request cannot set, with all below them (the strategy's reset fields).
     pub reset: &'a FieldSet,
@@ -115,14 +115,15 @@ fn record(entries: &mut Vec<Entry>, comparison: &Comparison, operation: &Operati
     if changed.is_empty() {
         return;
     }
+    let time = (!operation.time.is_empty()).then(|| operation.time.to_owned());
     match entries.iter_mut().find(|entry| entry.same_manager(&own)) {
         Some(entry) => {
             if !changed_paths.iter().all(|path| entry.owns(path)) {
                 entry.replace(entry.set().union(&changed));
             }
-            entry.time = Some(operation.time.to_owned());
+            entry.time = time.or(entry.time.take());
         }
-        None => entries.push(Entry { fields: changed.to_fields_v1(), time: Some(operation.time.to_owned()), ..own }),
+        None => entries.push(Entry { fields: changed.to_fields_v1(), time, ..own }),
     }
 }
 

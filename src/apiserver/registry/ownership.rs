@@ -45,7 +45,8 @@ pub fn operation<'a>(resource: &Resource, subresource: &'a str, facts: &'a Facts
 /// Records what a create, update or patch changed.
 pub fn track(resource: &Resource, subresource: &str, live: Option<&Value>, new: &mut Value, facts: &Facts) {
     let Some(ty) = resource.ty(Schema::builtin()) else { return };
-    let time = metadata::now();
+    // Upstream forgets the time when it carries a Scale's entry over to the workload (ScaleHandler.ToParent).
+    let time = if subresource == "scale" { String::new() } else { metadata::now() };
     let operation = operation(resource, subresource, facts, &time);
     if convert::is_stored(resource) {
         return managed_fields::track_update(ty, live, new, &operation);

@@ -181,7 +181,7 @@ pub fn prepare_update(resource: &Resource, new: &mut Value, old: &Value, subreso
         _ => {}
     }
     (strategy.prepare_update)(new, old, subresource);
-    if strategy.generation && !matches!(subresource, "status" | "approval") && desired_differs(new, old) {
+    if strategy.generation && !matches!(subresource, "status" | "approval" | "binding") && desired_differs(new, old) {
         let next = metadata::generation(old) + 1;
         metadata::of(new).insert("generation".to_owned(), json!(next));
     }

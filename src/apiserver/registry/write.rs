@@ -152,7 +152,8 @@ impl Writer<'_> {
             metadata::set_namespace(resource, &mut new, edit.namespace)?;
             check_name(edit, &new)?;
             metadata::carry(resource, &mut new, &old)?;
-            if !self.applies {
+            // A binding is written past the pod's strategy, and recorded as nobody's.
+            if !self.applies && edit.subresource != "binding" {
                 ownership::track(resource, edit.subresource, Some(&old), &mut new, &self.facts);
             }
             self.admit(Operation::Update, resource, edit.subresource, &mut new, Some(&old)).await?;

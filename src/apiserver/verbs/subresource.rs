@@ -138,6 +138,9 @@ pub async fn bind(
                     own[key] = value.clone();
                 }
             }
+            if let Some(status) = new["status"].as_object_mut() {
+                status.remove("nominatedNodeName");
+            }
             set_condition(&mut new, "PodScheduled");
             Ok(new)
         })

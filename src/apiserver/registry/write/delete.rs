@@ -139,13 +139,15 @@ impl Writer<'_> {
             options.check(resource, &current)?;
             let old = if is_simple(resource, &current, options)? { None } else { Some(tree(&current)?) };
             let marked = old.as_ref().map(|old| mark(resource, &current, old, options));
-            let new = match marked {
+            let (new, last) = match marked {
                 Some(Mark::Already) => return Ok(Deleted::Marked(current)),
-                Some(Mark::Changed(new)) => Some(new),
-                Some(Mark::Gone) | None => None,
+                Some(Mark::Changed(new)) => (Some(new), None),
+                Some(Mark::Gone(last)) => (None, last),
+                None => (None, None),
             };
+            let gone = |current| Deleted::Gone(last.map_or(current, |last| preview(resource, &last)));
             if self.dry_run {
-                return Ok(new.map_or(Deleted::Gone(current), |new| Deleted::Marked(preview(resource, &new))));
+                return Ok(new.map_or_else(|| gone(current), |new| Deleted::Marked(preview(resource, &new))));
             }
             let ops = match &new {
                 Some(new) => vec![put(resource, new, Expect::Revision(current.revision()))],
@@ -157,7 +159,7 @@ impl Writer<'_> {
             };
             match self.registry.commit(ops).await {
                 Ok(committed) if new.is_some() => return Ok(Deleted::Marked(first(committed.entries))),
-                Ok(_) => return Ok(Deleted::Gone(current)),
+                Ok(_) => return Ok(gone(current)),
                 Err(TxnError::Conflict { .. }) => continue,
                 Err(error) => return Err(store_failure(resource, &error)),
             }
@@ -185,8 +187,8 @@ fn is_simple(resource: &Resource, current: &Object, options: &DeleteOptions) -> 
 }
 
 enum Mark {
-    /// Nothing holds it: it goes now.
-    Gone,
+    /// Nothing holds it: it goes now. Pods, which have a grace period, are shown as marked for their end.
+    Gone(Option<Value>),
     /// It is marked already, and this delete asks for nothing more.
     Already,
     Changed(Value),
@@ -198,8 +200,10 @@ fn mark(resource: &Resource, current: &Object, old: &Value, options: &DeleteOpti
     let is_namespace = &*resource.plural == "namespaces" && resource.group.is_empty();
     let holds_content = is_namespace && old["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
     let grace = strategy::grace(current, old, options.grace_period_seconds);
-    if grace == 0 && finalizers.is_empty() && !holds_content {
-        return Mark::Gone;
+    let gone = grace == 0 && finalizers.is_empty() && !holds_content;
+    let graceful = &*resource.plural == "pods" && resource.group.is_empty();
+    if gone && !graceful {
+        return Mark::Gone(None);
     }
     let mut new = old.clone();
     let metadata = metadata::of(&mut new);
@@ -228,6 +232,9 @@ fn mark(resource: &Resource, current: &Object, old: &Value, options: &DeleteOpti
                 new["status"]["phase"] = json!("Terminating");
             }
         }
+    }
+    if gone {
+        return Mark::Gone(Some(new));
     }
     if new == *old { Mark::Already } else { Mark::Changed(new) }
 }
