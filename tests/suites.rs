@@ -8,3 +8,4 @@ mod node_port;
 mod pods;
 mod services;
 mod survival;
+mod terminal;

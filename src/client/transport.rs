@@ -33,6 +33,16 @@ pub struct Endpoint {
     pub token: Option<String>,
 }
 
+impl Endpoint {
+    /// The header that carries the token, where one is used.
+    pub fn authorization(&self) -> Result<Option<HeaderValue>, TransportError> {
+        let Some(token) = &self.token else { return Ok(None) };
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| TransportError::BadToken)?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     #[error("no server to connect to")]
@@ -51,6 +61,11 @@ pub fn client(endpoint: &Endpoint) -> Result<kube::Client, TransportError> {
     Ok(kube::Client::new(Transport::new(endpoint)?, "default"))
 }
 
+/// One HTTP/1.1 connection to a server that answers, for requests that become a stream of their own.
+pub async fn connect(endpoint: &Endpoint) -> io::Result<TlsStream<TcpStream>> {
+    Ok(Connector::new(endpoint, &[b"http/1.1"]).connect().await?.0.into_inner())
+}
+
 /// The tower service under `client`.
 #[derive(Clone)]
 pub struct Transport {
@@ -63,22 +78,8 @@ impl Transport {
     pub fn new(endpoint: &Endpoint) -> Result<Self, TransportError> {
         let first = endpoint.servers.first().ok_or(TransportError::NoServer)?;
         let authority = first.parse().map_err(|_| TransportError::NoServer)?;
-        let authorization = match &endpoint.token {
-            None => None,
-            Some(token) => {
-                let mut value =
-                    HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| TransportError::BadToken)?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
-        let mut tls = (*endpoint.tls).clone();
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let connector = Connector {
-            servers: endpoint.servers.clone().into(),
-            current: Arc::new(AtomicUsize::new(0)),
-            tls: Arc::new(tls).into(),
-        };
+        let authorization = endpoint.authorization()?;
+        let connector = Connector::new(endpoint, &[b"h2", b"http/1.1"]);
         let pool = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
@@ -136,6 +137,16 @@ impl tower::Service<Uri> for Connector {
 }
 
 impl Connector {
+    fn new(endpoint: &Endpoint, protocols: &[&[u8]]) -> Self {
+        let mut tls = (*endpoint.tls).clone();
+        tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Self {
+            servers: endpoint.servers.clone().into(),
+            current: Arc::new(AtomicUsize::new(0)),
+            tls: Arc::new(tls).into(),
+        }
+    }
+
     async fn connect(&self) -> io::Result<Stream> {
         let start = self.current.load(Ordering::Relaxed);
         let mut failure = io::Error::other("no server to connect to");

@@ -1,4 +1,4 @@
-//! exec and attach for WebSocket clients: channels of the client become SPDY streams of the container runtime.
+//! exec and attach over WebSocket: channels of a client become SPDY streams of the container runtime; `client` is the other end.
 //!
 //! Upstream: k8s.io/apiserver pkg/util/proxy/streamtranslator.go, KEP-4006; the far side speaks `v4.channel.k8s.io`.
 
@@ -9,6 +9,8 @@ use tokio_tungstenite::WebSocketStream;
 use crate::spdy::{Closed, Connection, Receiver, Sender};
 use crate::upgrade::Stream;
 use crate::websocket::{ChannelReceiver, ChannelSender, channels};
+
+pub mod client;
 
 pub const V5: &str = "v5.channel.k8s.io";
 pub const V4: &str = "v4.channel.k8s.io";

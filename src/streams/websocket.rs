@@ -1,4 +1,4 @@
-//! The server's side of WebSocket: handshake with a Kubernetes subprotocol, and channel messages.
+//! WebSocket: the server's handshake with a Kubernetes subprotocol, and the channel messages of both sides.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream::{SplitSink, SplitStream};
@@ -6,13 +6,15 @@ use futures::{SinkExt, StreamExt};
 use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
 use http::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio_tungstenite::WebSocketStream;
+pub use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::upgrade::{Refused, Stream, asks_for};
+
+pub mod client;
 
 const PROTOCOL: &str = "sec-websocket-protocol";
 
@@ -34,10 +36,14 @@ pub struct Accepted {
 
 impl Accepted {
     pub async fn socket(self) -> Result<WebSocketStream<Stream>, Refused> {
-        let config = WebSocketConfig::default().max_message_size(Some(4 << 20)).max_frame_size(Some(4 << 20));
         let stream = TokioIo::new(self.upgrade.await?);
-        Ok(WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await)
+        Ok(WebSocketStream::from_raw_socket(stream, Role::Server, Some(limits())).await)
     }
+}
+
+/// Bytes that one message may have.
+fn limits() -> WebSocketConfig {
+    WebSocketConfig::default().max_message_size(Some(4 << 20)).max_frame_size(Some(4 << 20))
 }
 
 /// Accepts the request with `protocol`: the 101 to send, and what it becomes.

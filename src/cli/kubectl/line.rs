@@ -60,6 +60,7 @@ const VERBS: &[(&str, Options)] = &[
             ("since", None, true),
         ],
     ),
+    ("exec", &[("stdin", Some('i'), false), ("tty", Some('t'), false), ("container", Some('c'), true)]),
 ];
 
 /// What was typed.
@@ -82,6 +83,7 @@ impl Line {
         while let Some(argument) = parser.next().ok()? {
             let known =
                 |wanted: &dyn Fn(&Known) -> bool| EVERYWHERE.iter().chain(*own).find(|option| wanted(option)).copied();
+            let long = matches!(argument, Arg::Long(_));
             let (name, _, has_value) = match argument {
                 Arg::Long(name) => {
                     let name = name.to_owned();
@@ -93,9 +95,13 @@ impl Line {
                     continue;
                 }
             };
-            let value = match has_value {
-                true => parser.value().ok()?.string().ok()?,
-                false => parser.optional_value().map_or(Some("true".to_owned()), |value| value.string().ok())?,
+            let value = match (has_value, long) {
+                (true, _) => parser.value().ok()?.string().ok()?,
+                (false, true) => {
+                    parser.optional_value().map_or(Some("true".to_owned()), |value| value.string().ok())?
+                }
+                // What follows a letter is the next letter, as in `-it`.
+                (false, false) => "true".to_owned(),
             };
             line.options.entry(name).or_default().push(value);
         }
@@ -129,6 +135,9 @@ mod tests {
         assert_eq!((line.verb.as_str(), line.words.join(" ").as_str()), ("get", "pods a"));
         assert_eq!((line.value("namespace"), line.value("output")), (Some("web"), Some("yaml")));
         assert!(parse("get pods -A").unwrap().is_set("all-namespaces"));
+        let exec = parse("exec -it web -- get -l").unwrap();
+        assert_eq!((exec.verb.as_str(), exec.words.join(" ").as_str()), ("exec", "web get -l"));
+        assert!(exec.is_set("stdin") && exec.is_set("tty"));
         assert_eq!(parse("apply -f a -f b").unwrap().values("filename"), ["a", "b"]);
     }
 

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use coracle_client::transport::{self, Endpoint};
+use coracle_streams::remote_command::V5;
+use coracle_streams::websocket::{self, WebSocketStream};
+use coracle_streams::{Refused, upgrade::Stream};
 use http::{Method, Request, header};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -19,6 +22,7 @@ pub const KUBECONFIG: &str = "/etc/coracle/coracle.yaml";
 
 pub struct Session {
     client: kube::Client,
+    endpoint: Endpoint,
     /// Of the command line, else of the context, else `default`.
     pub namespace: String,
 }
@@ -32,7 +36,8 @@ impl Session {
             serde_yaml::from_str(&text).with_context(|| format!("{} is no kubeconfig", path.display()))?;
         let (endpoint, namespace) = config.endpoint(&path)?;
         let namespace = line.value("namespace").map(str::to_owned).or(namespace);
-        Ok(Self { client: transport::client(&endpoint)?, namespace: namespace.unwrap_or_else(|| "default".to_owned()) })
+        let namespace = namespace.unwrap_or_else(|| "default".to_owned());
+        Ok(Self { client: transport::client(&endpoint)?, endpoint, namespace })
     }
 
     pub async fn get(&self, target: &str, accept: &str) -> Result<Value, Failure> {
@@ -56,10 +61,31 @@ impl Session {
         Ok(self.client.request(request).await.map_err(told)?)
     }
 
+    /// A WebSocket of exec and attach, on a connection of its own.
+    pub async fn websocket(&self, target: &str) -> Result<WebSocketStream<Stream>, Failure> {
+        let connection = transport::connect(&self.endpoint).await.context("the server is not reached")?;
+        let mut headers = http::HeaderMap::new();
+        let host = self.endpoint.servers.first().context("the kubeconfig names no server")?;
+        headers.insert(header::HOST, host.parse()?);
+        headers.extend(self.endpoint.authorization()?.map(|value| (header::AUTHORIZATION, value)));
+        Ok(websocket::client::connect(connection, target, headers, V5).await.map_err(refused)?)
+    }
+
     /// The answer as it comes.
     pub async fn stream(&self, target: &str) -> Result<impl futures::AsyncBufRead + use<>, Failure> {
         let request = Request::get(target).body(Vec::new())?;
         Ok(self.client.request_stream(request).await.map_err(told)?)
+    }
+}
+
+/// A refused upgrade as the Status that it holds.
+fn refused(refused: Refused) -> anyhow::Error {
+    let Refused::Answered { body, .. } = &refused else { return refused.into() };
+    let Ok(status) = serde_json::from_slice::<Value>(body) else { return refused.into() };
+    match (status["reason"].as_str(), status["message"].as_str()) {
+        (Some(reason), Some(message)) => anyhow!("Error from server ({reason}): {message}"),
+        (_, Some(message)) => anyhow!("Error from server: {message}"),
+        _ => refused.into(),
     }
 }
 
