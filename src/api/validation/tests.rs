@@ -182,3 +182,22 @@ fn every_rule_is_of_a_served_kind() {
         assert!(Resource::all().any(|resource| resource.group == *group && resource.kind == *kind), "{group} {kind}");
     }
 }
+
+#[test]
+fn schedules_have_five_fields_and_no_zone() {
+    let wrong = |schedule: &str| {
+        let job = json!({"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}});
+        let meta = json!({"name": "a", "namespace": "d"});
+        wrong("CronJob", json!({"metadata": meta, "spec": {"schedule": schedule, "jobTemplate": job}}))
+    };
+    assert_eq!((wrong("*/5 * * * *"), wrong("@hourly")), (String::new(), String::new()));
+    assert_eq!(
+        wrong("at noon"),
+        "spec.schedule: Invalid value: \"at noon\": expected exactly 5 fields, found 2: [at noon]\n"
+    );
+    assert_eq!(
+        wrong("TZ=UTC 0 0 * * *"),
+        "spec.schedule: Invalid value: \"TZ=UTC 0 0 * * *\": cannot use TZ or CRON_TZ in schedule, use timeZone field \
+         instead\n"
+    );
+}

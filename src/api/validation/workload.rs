@@ -39,11 +39,16 @@ pub(super) fn daemon_set(object: Node<'_, '_>, old: Node<'_, '_>, causes: &mut C
     same_selector(spec, old, causes);
 }
 
-pub(super) fn stateful_set(object: Node<'_, '_>, _: Node<'_, '_>, causes: &mut Causes) {
+pub(super) fn stateful_set(object: Node<'_, '_>, old: Node<'_, '_>, causes: &mut Causes) {
     let spec = object.get("spec");
     not_negative(spec.get("replicas"), causes);
     not_negative(spec.get("minReadySeconds"), causes);
     selected_template(spec, "statefulset", Some("StatefulSet"), causes);
+    if old.is_present() {
+        for field in ["selector", "volumeClaimTemplates", "serviceName", "podManagementPolicy"] {
+            immutable(spec.get(field), old.get("spec").get(field), causes);
+        }
+    }
 }
 
 pub(super) fn replication_controller(object: Node<'_, '_>, _: Node<'_, '_>, causes: &mut Causes) {
@@ -61,16 +66,38 @@ pub(super) fn job(object: Node<'_, '_>, _: Node<'_, '_>, causes: &mut Causes) {
     job_spec(object.get("spec"), causes);
 }
 
-pub(super) fn cron_job(object: Node<'_, '_>, _: Node<'_, '_>, causes: &mut Causes) {
+pub(super) fn cron_job(object: Node<'_, '_>, old: Node<'_, '_>, causes: &mut Causes) {
     let spec = object.get("spec");
-    if spec.get("schedule").is_empty() {
-        spec.get("schedule").required(causes, "");
-    }
+    let before = old.get("spec").get("schedule").str();
+    schedule(spec.get("schedule"), before, spec.get("timeZone").is_present(), causes);
     one_of(spec.get("concurrencyPolicy"), &["Allow", "Forbid", "Replace"], causes);
     for field in ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
         not_negative(spec.get(field), causes);
     }
     job_spec(spec.get("jobTemplate").get("spec"), causes);
+}
+
+/// Five fields or a name; what the fields hold is found out by the controller.
+fn schedule(schedule: Node<'_, '_>, before: &str, has_zone: bool, causes: &mut Causes) {
+    let text = schedule.str();
+    if text.is_empty() {
+        return schedule.required(causes, "");
+    }
+    let zoned = text.starts_with("TZ=") || text.starts_with("CRON_TZ=");
+    let fields: Vec<&str> = text.split_whitespace().skip(usize::from(zoned)).collect();
+    if fields.len() != 5 && !fields.first().is_some_and(|first| first.starts_with('@')) {
+        let (count, fields) = (fields.len(), fields.join(" "));
+        schedule.invalid(causes, format!("expected exactly 5 fields, found {count}: [{fields}]"));
+    }
+    match (text.contains("TZ"), before.contains("TZ")) {
+        (true, true) if has_zone => {
+            schedule.invalid(causes, "cannot use both timeZone field and TZ or CRON_TZ in schedule");
+        }
+        (true, false) => {
+            schedule.invalid(causes, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
+        }
+        _ => {}
+    }
 }
 
 fn job_spec(spec: Node<'_, '_>, causes: &mut Causes) {
