@@ -37,13 +37,15 @@ const MASKED: &[&str] = &[
 const SKIPPED: &[&str] = &["description"];
 
 /// What must differ inside of texts: uids, times, revisions, and the addresses and ports that were picked at random.
-static IN_TEXTS: LazyLock<[(Regex, &str); 5]> = LazyLock::new(|| {
+static IN_TEXTS: LazyLock<[(Regex, &str); 6]> = LazyLock::new(|| {
     [
         (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UID"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r#"resourceVersion(\\*)":(\\*)"\d+"#, "REVISION"),
         (r"\b10\.43\.\d+\.\d{2,3}\b", "ADDRESS"),
         (r"\b3[0-2]\d{3}\b", "PORT"),
+        // The age in a table's row: the two servers are asked one after the other.
+        (r#"^"\d+s"$"#, "AGE"),
     ]
     .map(|(pattern, name)| (Regex::new(pattern).expect("the pattern is constant"), name))
 });
