@@ -4,6 +4,7 @@ mod api;
 mod bad_input;
 mod images;
 mod install;
+mod kubectl;
 mod node_port;
 mod pods;
 mod services;
