@@ -177,6 +177,8 @@ impl Supervisor {
         let errors = output.try_clone().map_err(files(&log))?;
         let mut command = tokio::process::Command::new(&self.binary);
         command.arg("--config").arg(self.directory.join("config.toml"));
+        // The service manager waits for this process, not for containerd.
+        command.env_remove("NOTIFY_SOCKET");
         // A group of its own: what is typed at the agent's terminal is not meant for containerd.
         command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
         let child = command.spawn().map_err(ContainerdError::Start)?;

@@ -27,6 +27,7 @@ pub mod listener;
 pub mod manifests;
 pub mod memory;
 pub mod node;
+pub mod notify;
 pub mod persistence;
 pub mod pki;
 pub mod pod_directories;
@@ -110,6 +111,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     });
     let renewal = task::spawn("renewal", certificates.keep(tls, node_tls, shutdown.child()));
     let trimming = task::spawn("memory", memory::keep_small(shutdown.child()));
+    notify::ready();
     tracing::info!(kubeconfig = %config.write_kubeconfig.display(), "coracle is up");
 
     let outcome = tokio::select! {
