@@ -4,8 +4,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use coracle_base::shutdown::Shutdown;
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -23,13 +26,19 @@ pub enum Body {
 }
 
 impl Body {
+    /// The same, but it ends when `shutdown` begins.
+    pub fn until(self, shutdown: Shutdown) -> Self {
+        let ended = async move { shutdown.begun().await };
+        Body::Stream(self.into_data_stream().take_until(Box::pin(ended)).boxed())
+    }
+
     /// Wraps any body whose buffers are `Bytes`.
     pub fn boxed<B>(body: B) -> Self
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Body::Boxed(Box::pin(http_body_util::BodyExt::map_err(body, Into::into)))
+        Body::Boxed(Box::pin(body.map_err(Into::into)))
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Inner {
     pub dialer: OnceLock<Arc<dyn Dialer>>,
     pub health: Health,
     pub metrics: RequestMetrics,
+    /// Begins when what clients hold open has to end.
+    pub stopping: Shutdown,
 }
 
 impl ApiServer {
@@ -59,6 +61,7 @@ impl ApiServer {
             dialer: OnceLock::new(),
             health: Health::default(),
             metrics: RequestMetrics::new(),
+            stopping: Shutdown::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -93,8 +96,9 @@ impl ApiServer {
             .ok_or_else(|| Status::service_unavailable("no node can be reached from this server yet"))
     }
 
-    /// Keeps the rule base of authorization current until shutdown.
+    /// Keeps the rule base of authorization current until shutdown, then ends the watches and logs that clients follow.
     pub async fn run(&self, shutdown: Shutdown) {
         self.inner.authorizer.rbac().run(self.source(Arc::new(User::api_server())), shutdown).await;
+        self.inner.stopping.begin();
     }
 }

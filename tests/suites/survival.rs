@@ -3,6 +3,8 @@
 mod writers;
 
 use std::collections::BTreeSet;
+use std::io::Read;
+use std::process::{Child, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -49,6 +51,14 @@ fn nothing_acknowledged_is_lost_to_kill_nine() {
     }
 }
 
+/// kubectl, once it has shown a first byte.
+fn follow(server: &Server, arguments: &[&str]) -> Child {
+    let mut child = server.kubectl_command(arguments).stdout(Stdio::piped()).spawn().expect("kubectl starts");
+    let output = child.stdout.as_mut().expect("it is piped");
+    assert_eq!(output.read(&mut [0]).expect("it reads"), 1);
+    child
+}
+
 #[test]
 fn containers_outlive_the_server() {
     let mut server = Server::with_node(&["nginx.tar.gz"]);
@@ -63,6 +73,16 @@ fn containers_outlive_the_server() {
         answer.stdout == b"Welcome to nginx!\n"
     };
     eventually("the Service answers", Duration::from_secs(5), || answers(&server).then_some(()));
+    let mut following = follow(&server, &["get", "pods", "--watch"]);
+    let mut logs = follow(&server, &["logs", "--follow", "web"]);
+    let took = server.end(Signal::SIGTERM);
+    assert!(took < Duration::from_millis(1400), "stopped after {took:?} with a watch and a log open");
+    for child in [&mut following, &mut logs] {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    server.restart();
+    server.wait_for_node();
     for signal in [Signal::SIGKILL, Signal::SIGTERM] {
         let took = server.end(signal);
         assert!(took < Duration::from_secs(5), "stopped after {took:?}");

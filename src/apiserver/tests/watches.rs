@@ -33,6 +33,18 @@ impl Watch {
 }
 
 #[tokio::test]
+async fn watches_end_with_the_server() {
+    let fixture = Fixture::new().await;
+    let mut watch = Watch::open(&fixture, &format!("{CONFIGMAPS}?watch=1")).await;
+    fixture.configmap("a").await;
+    assert_eq!(watch.next().await.0, "ADDED");
+    let shutdown = coracle_base::shutdown::Shutdown::new();
+    shutdown.begin();
+    fixture.server.run(shutdown).await;
+    assert!(watch.body.frame().await.is_none());
+}
+
+#[tokio::test]
 async fn a_watch_tells_what_its_selector_sees() {
     let fixture = Fixture::new().await;
     let first = fixture.configmap("a").await;

@@ -80,7 +80,10 @@ async fn node(
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
     let pod = server.inner.registry.find(resource, &call.info.namespace, &call.info.name).await?;
-    proxy::pod(&**server.dialer()?, &pod, subresource, &call.query, request).await
+    let response = proxy::pod(&**server.dialer()?, &pod, subresource, &call.query, request).await?;
+    // A log that is followed has no end of its own.
+    let follows = subresource == "log" && call.query.flag("follow");
+    Ok(if follows { response.map(|body| body.until(server.inner.stopping.clone())) } else { response })
 }
 
 /// Puts a pod on a node, once. Upstream: kubernetes pkg/registry/core/pod/storage BindingREST.

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use coracle_api::object::Encoding;
 use coracle_api::{Object, Resource, Status};
 use coracle_base::crypto;
+use coracle_base::shutdown::Shutdown;
 use coracle_store::{Change, Watch};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -53,6 +54,7 @@ pub async fn watch(server: &ApiServer, call: &Call, resource: &Resource) -> Resu
         bookmarks: options.bookmarks,
         end: now + seconds,
         next_bookmark: now + BOOKMARK_PERIOD,
+        stopping: server.inner.stopping.clone(),
     };
     let frames: BoxStream<'static, _> = futures::stream::unfold(events, Events::next).boxed();
     let mut response = Response::new(Body::Stream(frames));
@@ -106,12 +108,13 @@ struct Events {
     bookmarks: bool,
     end: Instant,
     next_bookmark: Instant,
+    stopping: Shutdown,
 }
 
 type Frame = Result<Bytes, crate::body::BoxError>;
 
 impl Events {
-    /// The next frame; ends at the timeout.
+    /// The next frame; ends at the timeout, and with the server.
     async fn next(mut self) -> Option<(Frame, Self)> {
         let mut frame = BytesMut::new();
         while let Some(object) = self.initial.objects.pop_front() {
@@ -151,6 +154,7 @@ impl Events {
                         return Some((Ok(frame.freeze()), self));
                     }
                 }
+                () = self.stopping.begun() => return None,
                 () = sleep_until(deadline) => {
                     if Instant::now() >= self.end {
                         return None;
