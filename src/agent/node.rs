@@ -7,10 +7,15 @@ mod lease;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use coracle_api::{Object, Resource, Status};
 use coracle_base::backoff::{Backoff, Shape};
 use coracle_base::shutdown::Shutdown;
+use coracle_client::{ObjectEvent, ObjectSource, Selection};
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -54,11 +59,12 @@ pub enum Readiness {
 pub async fn run(
     registration: Registration,
     runtime: String,
+    source: Arc<dyn ObjectSource>,
     client: kube::Client,
     mut readiness: watch::Receiver<Readiness>,
     shutdown: Shutdown,
 ) {
-    let keeper = Keeper { registration, runtime, client };
+    let keeper = Keeper { registration, runtime, source, client };
     let mut backoff = Backoff::new(Shape::doubling(Duration::from_millis(50), Duration::from_secs(7)));
     let registered = loop {
         match shutdown.bound(keeper.register()).await {
@@ -82,6 +88,7 @@ pub async fn run(
 struct Keeper {
     registration: Registration,
     runtime: String,
+    source: Arc<dyn ObjectSource>,
     client: kube::Client,
 }
 
@@ -103,34 +110,37 @@ impl Keeper {
         }
     }
 
-    /// Writes the status at once and whenever readiness or the node's facts change.
+    /// Writes the status at once, when readiness changes, and when the Node says otherwise: a control plane that did not
+    /// hear of this node for a while has marked it unknown.
     async fn follow(&self, readiness: &mut watch::Receiver<Readiness>) {
-        let mut written = None;
+        let mut nodes = self.own_node();
         let mut backoff = Backoff::new(Shape::doubling(Duration::from_millis(100), Duration::from_secs(10)));
         loop {
             let now = readiness.borrow_and_update().clone();
-            if written.as_ref() != Some(&now) {
-                match self.write_status(&now).await {
-                    Ok(()) => {
-                        tracing::info!(
-                            node = self.registration.name,
-                            ready = now == Readiness::Ready,
-                            "node status written"
-                        );
-                        backoff.reset();
-                        written = Some(now);
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "node status is not written");
-                        tokio::time::sleep(backoff.next_delay()).await;
-                        continue;
-                    }
+            while let Err(error) = self.write_status(&now).await {
+                tracing::warn!(%error, "node status is not written");
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
+            tracing::info!(node = self.registration.name, ready = now == Readiness::Ready, "node status written");
+            backoff.reset();
+            loop {
+                tokio::select! {
+                    changed = readiness.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return std::future::pending().await,
+                    },
+                    Some(event) = nodes.next() => if let Ok(ObjectEvent::Applied(node)) = event && !agrees(&node, &now) {
+                        break;
+                    },
                 }
             }
-            if readiness.changed().await.is_err() {
-                return std::future::pending().await;
-            }
         }
+    }
+
+    fn own_node(&self) -> BoxStream<'static, Result<ObjectEvent, Status>> {
+        let fields = format!("metadata.name={}", self.registration.name);
+        let resource = Resource::find("", "v1", "nodes").expect("nodes are in the catalog");
+        self.source.list_watch(&resource, Selection { fields, ..Selection::default() })
     }
 
     async fn write_status(&self, readiness: &Readiness) -> Result<(), kube::Error> {
@@ -190,6 +200,14 @@ impl Keeper {
             "nodeInfo": facts.node_info(&self.runtime),
         })
     }
+}
+
+/// Whether the Node's Ready condition is what this node says of itself.
+fn agrees(node: &Object, readiness: &Readiness) -> bool {
+    let wanted = if *readiness == Readiness::Ready { "True" } else { "False" };
+    let Ok(node) = node.decode::<Node>() else { return true };
+    let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == wanted)
 }
 
 /// The four conditions; transition times stay where a condition's status stays.

@@ -165,7 +165,7 @@ impl Agent {
             backoffs: Default::default(),
         });
         let sources: [Box<dyn PodSource>; 2] = [
-            Box::new(ApiPods { source, node: config.registration.name.clone() }),
+            Box::new(ApiPods { source: source.clone(), node: config.registration.name.clone() }),
             Box::new(FilePods {
                 directory: config.directory.join("pod-manifests"),
                 node: config.registration.name.clone(),
@@ -186,7 +186,7 @@ impl Agent {
         tasks.push(task::spawn("runtime health", watch_health(cri, generation.clone(), ready)));
         tasks.push(task::spawn(
             "node",
-            node::run(config.registration.clone(), runtime, client, readiness, shutdown.clone()),
+            node::run(config.registration.clone(), runtime, source, client, readiness, shutdown.clone()),
         ));
         let workers = Driver {
             workers: PodWorkers::default(),

@@ -1,5 +1,6 @@
 //! The controller runner: changes of views become keys, keys become reconciles, failures come again with back-off.
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::panic::AssertUnwindSafe;
@@ -32,8 +33,12 @@ pub struct Controller<K = Key> {
     name: &'static str,
     queue: Queue<K>,
     workers: usize,
-    sources: Vec<BoxFuture<'static, ()>>,
+    /// Give their views once those are complete.
+    sources: Vec<BoxFuture<'static, HeldView>>,
 }
+
+/// A view that is kept, because its watch ends with the last handle on it.
+type HeldView = Box<dyn Any + Send>;
 
 impl<K: Hash + Eq + Clone + Debug + Send + Sync + 'static> Controller<K> {
     pub fn new(name: &'static str) -> Self {
@@ -62,10 +67,13 @@ impl<K: Hash + Eq + Clone + Debug + Send + Sync + 'static> Controller<K> {
         self.reads(view)
     }
 
-    /// The reconcile reads `view`: wait until it is complete.
+    /// The reconcile reads `view`: wait until it is complete, and keep it current while the controller runs.
     pub fn reads<T: Project>(mut self, view: &View<T>) -> Self {
         let view = view.clone();
-        self.sources.push(Box::pin(async move { view.synced().await }));
+        self.sources.push(Box::pin(async move {
+            view.synced().await;
+            Box::new(view) as HeldView
+        }));
         self
     }
 
@@ -78,9 +86,7 @@ impl<K: Hash + Eq + Clone + Debug + Send + Sync + 'static> Controller<K> {
     {
         let Self { name, queue, workers, sources } = self;
         let reconcile = Arc::new(reconcile);
-        if shutdown.bound(futures::future::join_all(sources)).await.is_none() {
-            return;
-        }
+        let Some(_views) = shutdown.bound(futures::future::join_all(sources)).await else { return };
         tracing::debug!(controller = name, workers, "started");
         let workers: Vec<_> =
             (0..workers).map(|_| task::spawn(name, work(name, queue.clone(), reconcile.clone()))).collect();

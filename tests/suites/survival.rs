@@ -243,3 +243,12 @@ fn containers_outlive_containerd_and_come_back_when_killed() {
     assert_eq!(status("lastState.terminated.exitCode"), "137");
     assert_eq!(status("restartCount"), "1");
 }
+
+#[test]
+fn a_node_that_lives_stays_ready_and_says_so_when_it_is_doubted() {
+    let server = Server::with_node(&[]);
+    let name = server.kubectl("get nodes -o jsonpath={.items[0].metadata.name}").ok();
+    let doubt = r#"{"status":{"conditions":[{"type":"Ready","status":"Unknown","reason":"Doubted"}]}}"#;
+    let doubted = ["patch", "node", name.as_str(), "--subresource=status", "-p", doubt];
+    server.kubectl_args(&doubted, "").ok();
+    server.kubectl("wait --for=condition=Ready node --all --timeout=10s").ok();
