@@ -5,3 +5,6 @@
 pub mod json;
 pub mod merge;
 pub mod strategic;
+
+#[cfg(test)]
+mod robustness;

@@ -5,3 +5,6 @@ pub mod label;
 
 pub use field::FieldSelector;
 pub use label::LabelSelector;
+
+#[cfg(test)]
+mod robustness;

@@ -1,6 +1,7 @@
 //! JSON patch (RFC 6902) with upstream's limits.
 
 use json_patch::PatchOperation;
+use json_patch::jsonptr::PointerBuf;
 use serde_json::Value;
 
 use crate::Status;
@@ -9,6 +10,9 @@ use crate::status::Details;
 const MAX_OPERATIONS: usize = 10_000;
 /// Bytes that `copy` operations may add in all; without a bound a few of them grow without end.
 const MAX_COPIED: usize = 3 * 1024 * 1024;
+/// Levels of the tree between two operations, far above what an object may have in the end. Each operation may put one deep
+/// value below another, and every walk over a tree takes stack for each level.
+const MAX_LEVELS: usize = 1000;
 
 /// Applies a patch document; on error `target` is left as some operations made it and must be dropped.
 pub fn apply(target: &mut Value, patch: Value) -> Result<(), Status> {
@@ -26,7 +30,12 @@ pub fn apply(target: &mut Value, patch: Value) -> Result<(), Status> {
         )));
     }
     let mut copied = 0;
+    let mut levels = depth(target);
     for operation in &operations {
+        levels = levels.max(levels_below(operation, levels));
+        if levels > MAX_LEVELS {
+            return Err(rejected());
+        }
         if let PatchOperation::Copy(copy) = operation {
             copied += target.pointer(copy.from.as_str()).map_or(0, |value| value.to_string().len());
             if copied > MAX_COPIED {
@@ -36,6 +45,27 @@ pub fn apply(target: &mut Value, patch: Value) -> Result<(), Status> {
         json_patch::patch_unsafe(target, std::slice::from_ref(operation)).map_err(|_| rejected())?;
     }
     Ok(())
+}
+
+/// At most how deep `operation` reaches in a tree of at most `levels`.
+fn levels_below(operation: &PatchOperation, levels: usize) -> usize {
+    let moved = |from: &PointerBuf| levels.saturating_sub(from.count());
+    match operation {
+        PatchOperation::Add(add) => add.path.count() + depth(&add.value),
+        PatchOperation::Replace(replace) => replace.path.count() + depth(&replace.value),
+        PatchOperation::Move(entry) => entry.path.count() + moved(&entry.from),
+        PatchOperation::Copy(entry) => entry.path.count() + moved(&entry.from),
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => 0,
+    }
+}
+
+/// Levels of maps and lists; trees from the parser have few.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 /// What Go calls a value that is no list; `null` passes as an empty one.
@@ -85,5 +115,13 @@ mod tests {
         let copies: Vec<Value> =
             (0..9000).map(|n| json!({"op": "copy", "from": "/a", "path": format!("/c{n}")})).collect();
         assert_eq!(refuse(Value::Array(copies)), 422);
+    }
+
+    #[test]
+    fn small_pieces_cannot_be_stacked_without_end() {
+        let spine = (0..90).fold(json!({}), |inner, _| json!({ "a": inner }));
+        let patch: Vec<Value> =
+            (0..200).map(|n| json!({"op": "add", "path": "/a".repeat(n * 90 + 1), "value": spine})).collect();
+        assert_eq!(apply(&mut json!({}), Value::Array(patch)).unwrap_err().code, 422);
     }
 }
