@@ -130,6 +130,8 @@ pub fn percent_decode(segment: &str) -> String {
     let mut index = 0;
     while index < bytes.len() {
         let escape = (bytes[index] == b'%').then(|| segment.get(index + 1..index + 3)).flatten();
+        // A sign, which `from_str_radix` takes, is no digit.
+        let escape = escape.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
         match escape.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(byte) => {
                 decoded.push(byte);

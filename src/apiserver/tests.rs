@@ -13,6 +13,7 @@ use crate::authn::{MASTERS, TokenIssuer, User};
 use crate::{ApiServer, Body, Networks, Options, Peer};
 
 mod lists;
+mod robustness;
 mod watches;
 mod writes;
 

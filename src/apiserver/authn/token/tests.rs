@@ -94,3 +94,25 @@ fn the_key_set_names_the_key_that_signs() {
     let header: serde_json::Value = serde_json::from_slice(&header).unwrap();
     assert_eq!(set["keys"][0]["kid"], header["kid"]);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_token_that_was_changed_anywhere_is_refused(place: proptest::sample::Index, put in "[A-Za-z0-9_.=-]|.") {
+        let issuer = issuer();
+        let authenticator = issuer.authenticator(Arc::new(objects()));
+        let token = issuer.sign(claims());
+        let at = place.index(token.len());
+        let changed = format!("{}{put}{}", &token[..at], &token[at + 1..]);
+        if changed != token {
+            proptest::prop_assert!(authenticator.authenticate_at(&changed, None, NOW).is_err(), "{changed}");
+        }
+    }
+
+    #[test]
+    fn text_of_any_form_is_no_token(text in ".*|[A-Za-z0-9_-]{0,40}[.][A-Za-z0-9_-]{0,40}[.][A-Za-z0-9_-]{0,90}") {
+        let refused = authenticator().authenticate_at(&text, None, NOW).map(|_| ());
+        proptest::prop_assert!(refused.is_err());
+    }
+}

@@ -1,0 +1,85 @@
+//! Paths, queries and continue tokens of any form are an answer or an error, and never name what they do not say.
+
+use http::Method;
+use proptest::prelude::*;
+
+use crate::query::Query;
+use crate::request_info::{RequestInfo, percent_decode};
+use crate::verbs::continuation::Continuation;
+
+/// Text that is often nearly a request's target.
+fn target() -> impl Strategy<Value = String> {
+    let word = prop::sample::select(vec![
+        "/",
+        "/",
+        "/",
+        "api",
+        "apis",
+        "v1",
+        "apps",
+        "watch",
+        "proxy",
+        "namespaces",
+        "pods",
+        "status",
+        "finalize",
+        "a",
+        "..",
+        "%",
+        "%2",
+        "%2f",
+        "%2F..",
+        "%00",
+        "%ff",
+        "%+f",
+        "%é",
+        "?",
+        "&",
+        "=",
+        "+",
+        "watch=",
+        "fieldSelector=metadata.name%3D",
+    ]);
+    prop_oneof![4 => prop::collection::vec(word, 0..16).prop_map(|words| words.concat()), 1 => ".*"]
+}
+
+proptest! {
+    #[test]
+    fn targets_of_any_form(target in target()) {
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        let query = Query::parse(query);
+        for method in [Method::GET, Method::POST, Method::DELETE, Method::OPTIONS] {
+            let info = RequestInfo::parse(&method, path, &query);
+            if info.is_resource {
+                prop_assert!(path.trim_matches('/').starts_with("api"));
+            } else {
+                prop_assert!(info.name.is_empty() && info.namespace.is_empty(), "{info:?}");
+            }
+        }
+        let _ = (query.number("watch"), query.optional_flag("watch"), query.get("fieldSelector"));
+    }
+
+    #[test]
+    fn escapes_come_back(text in ".*") {
+        let escaped: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        prop_assert_eq!(percent_decode(&escaped), text);
+    }
+
+    #[test]
+    fn what_is_no_escape_stays(text in "(%[g-zG-Z+-][0-9a-f]|%[0-9a-f]?[g-z]|a){0,8}%?") {
+        prop_assert_eq!(percent_decode(&text), text);
+    }
+
+    #[test]
+    fn continue_tokens_come_back(revision in 1..u64::from(u32::MAX), after in ".*[^\0]") {
+        let continuation = Continuation { revision, after };
+        prop_assert_eq!(Continuation::decode(&continuation.encode()).expect("it is ours"), continuation);
+    }
+
+    #[test]
+    fn continue_tokens_of_any_form(text in prop_oneof![".*", "[A-Za-z0-9_-]{0,60}"]) {
+        if let Err(refused) = Continuation::decode(&text) {
+            prop_assert_eq!(refused.code, 400);
+        }
+    }
+}
