@@ -252,3 +252,4 @@ fn a_node_that_lives_stays_ready_and_says_so_when_it_is_doubted() {
     let doubted = ["patch", "node", name.as_str(), "--subresource=status", "-p", doubt];
     server.kubectl_args(&doubted, "").ok();
     server.kubectl("wait --for=condition=Ready node --all --timeout=10s").ok();
+}
