@@ -110,3 +110,6 @@ impl ChannelReceiver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
