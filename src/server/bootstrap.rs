@@ -5,10 +5,14 @@
 //! be is not written, so a restart writes nothing.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use coracle_api::Resource;
 use coracle_apiserver::authz::bootstrap::{self, Step};
+use coracle_base::shutdown::Shutdown;
 use coracle_client::Error;
+use coracle_client::source::{ObjectEvent, ObjectSource, Selection};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
@@ -24,6 +28,41 @@ pub async fn run(api: &Api, config: &Config, pki: &Pki, port: u16) -> Result<(),
     all(api, namespaces()).await?;
     policy(api).await?;
     all(api, objects(config, pki, port)).await
+}
+
+/// What finds the API server; without it pods do not.
+const KEPT: [(&str, &str); 3] = [("", "services"), ("", "endpoints"), ("discovery.k8s.io", "endpointslices")];
+/// When it cannot be made again at once.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Makes the Service `kubernetes` and its endpoints again when somebody deletes them, until shutdown.
+pub async fn keep(
+    api: Api,
+    source: Arc<dyn ObjectSource>,
+    config: Arc<Config>,
+    pki: Arc<Pki>,
+    port: u16,
+    shutdown: Shutdown,
+) {
+    let selection = Selection {
+        namespace: Some("default".to_owned()),
+        fields: "metadata.name=kubernetes".to_owned(),
+        ..Selection::default()
+    };
+    let resources = KEPT.into_iter().filter_map(|(group, plural)| Resource::find(group, "v1", plural));
+    let mut events = stream::select_all(resources.map(|resource| source.list_watch(&resource, selection.clone())));
+    let follow = async {
+        while let Some(event) = events.next().await {
+            if !matches!(event, Ok(ObjectEvent::Deleted(_))) {
+                continue;
+            }
+            while let Err(error) = all(&api, objects(&config, &pki, port)).await {
+                tracing::warn!(%error, "the Service kubernetes was deleted and cannot be made again yet");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    };
+    shutdown.bound(follow).await;
 }
 
 /// An object as it should be.

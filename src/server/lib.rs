@@ -104,6 +104,10 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         dialer,
         shutdown: shutdown.clone(),
     })?;
+    let kept = task::spawn(
+        "bootstrap",
+        bootstrap::keep(api, server.source(own.clone()), config.clone(), pki.clone(), port, shutdown.child()),
+    );
     let manifests = task::spawn("manifests", {
         let api = Api::new(components::client(&server, own), "coracle-manifests");
         let (folder, record) = (directory.server("manifests"), directory.server("manifests.json"));
@@ -121,7 +125,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     shutdown.begin();
     let stopping = async {
         components.stop().await;
-        drain([listening, rules, manifests, renewal, trimming]).await;
+        drain([listening, rules, kept, manifests, renewal, trimming]).await;
         store.close().await;
     };
     if tokio::time::timeout(STOP, stopping).await.is_err() {

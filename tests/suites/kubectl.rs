@@ -283,4 +283,10 @@ fn deletes(server: &Server) {
     server.kubectl("get secret word").error();
     server.kubectl("delete namespace apart --timeout=20s").ok();
     server.kubectl("get namespace apart").error();
+    server.kubectl("delete services --all").ok();
+    let ours = eventually("the API's own Service comes back", Duration::from_secs(10), || {
+        let address = server.kubectl("get service kubernetes -o jsonpath={.spec.clusterIP}");
+        (address.code == 0).then(|| address.ok())
+    });
+    assert_eq!(ours, "10.43.0.1", "with its address");
 }
