@@ -12,6 +12,7 @@ use coracle_base::task::{self, Task};
 use coracle_client::events::{Recorder, Reporter};
 use coracle_client::{ObjectSource, Views};
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -82,6 +83,8 @@ pub struct Agent {
 
 /// Events that wait for the workers; whoever reports waits when it is full.
 const WAITING: usize = 1024;
+/// Between attempts to follow the runtime's events, and after a new one until the second list.
+const RESUBSCRIBE: Duration = Duration::from_secs(1);
 /// The net under the runtime's events.
 const RELIST: Duration = Duration::from_secs(60);
 /// How long the runtime may take to know what its own event has said.
@@ -287,25 +290,31 @@ async fn follow(cri: Cri, socket: PathBuf, mut generation: watch::Receiver<u64>,
                 return;
             }
         }
-        let mut stream = match events::subscribe(&cri, &socket).await {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "the runtime's events cannot be followed");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                continue;
-            }
-        };
-        let mut relist = tokio::time::interval(RELIST);
+        // The runtime answers with its first event, which may be hours away, and does not say from when on it tells: what
+        // happened in between is found by listing at once and again a moment later.
+        let subscribing = events::subscribe(&cri, &socket);
+        tokio::pin!(subscribing);
+        let mut stream: Option<BoxStream<'static, events::ContainerEvent>> = None;
+        let (mut next_list, mut pause) = (Instant::now(), RESUBSCRIBE);
         loop {
             tokio::select! {
-                event = stream.next() => {
+                subscribed = &mut subscribing, if stream.is_none() => match subscribed {
+                    Ok(events) => stream = Some(events),
+                    Err(error) => {
+                        tracing::warn!(%error, "the runtime's events cannot be followed");
+                        tokio::time::sleep(RESUBSCRIBE).await;
+                        break;
+                    }
+                },
+                event = async { stream.as_mut()?.next().await }, if stream.is_some() => {
                     let Some(event) = event else { break };
                     task::spawn("runtime event", tell(cri.clone(), event, sender.clone())).detach();
                 }
-                _ = relist.tick() => {
+                () = tokio::time::sleep_until(next_list) => {
                     if let Ok(listed) = list(&cri).await && sender.send(Message::Listed(listed)).await.is_err() {
                         return;
                     }
+                    next_list = Instant::now() + std::mem::replace(&mut pause, RELIST);
                 }
             }
         }
