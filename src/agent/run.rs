@@ -85,6 +85,9 @@ pub struct Agent {
 const WAITING: usize = 1024;
 /// Between attempts to follow the runtime's events, and after a new one until the second list.
 const RESUBSCRIBE: Duration = Duration::from_secs(1);
+/// After the runtime was restarted: containers that outlived it are not told of by its events (containerd 1.6, whose shims
+/// then speak to nobody).
+const RELIST_OF_OUTLIVED: Duration = Duration::from_secs(5);
 /// The net under the runtime's events.
 const RELIST: Duration = Duration::from_secs(60);
 /// How long the runtime may take to know what its own event has said.
@@ -292,6 +295,7 @@ async fn follow(cri: Cri, socket: PathBuf, mut generation: watch::Receiver<u64>,
         }
         // The runtime answers with its first event, which may be hours away, and does not say from when on it tells: what
         // happened in between is found by listing at once and again a moment later.
+        let relist = if *generation.borrow() > 1 { RELIST_OF_OUTLIVED } else { RELIST };
         let subscribing = events::subscribe(&cri, &socket);
         tokio::pin!(subscribing);
         let mut stream: Option<BoxStream<'static, events::ContainerEvent>> = None;
@@ -314,7 +318,7 @@ async fn follow(cri: Cri, socket: PathBuf, mut generation: watch::Receiver<u64>,
                     if let Ok(listed) = list(&cri).await && sender.send(Message::Listed(listed)).await.is_err() {
                         return;
                     }
-                    next_list = Instant::now() + std::mem::replace(&mut pause, RELIST);
+                    next_list = Instant::now() + std::mem::replace(&mut pause, relist);
                 }
             }
         }
