@@ -172,6 +172,6 @@ mod tests {
         let code: Vec<u8> = AARCH64.iter().flat_map(|word| word.to_le_bytes()).collect();
         assert_eq!(elf(183, &code).len() as u64, HEADERS + 28 * 4 + 8);
         assert_eq!(elf(62, &X86_64).len() as u64, HEADERS + 96 + 8);
-        assert!((HEADERS + 96) % 8 == 0);
+        const { assert!((HEADERS + 96).is_multiple_of(8)) };
     }
 }
