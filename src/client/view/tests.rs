@@ -223,3 +223,31 @@ async fn a_controller_retries_failures_and_panics() {
     shutdown.begin();
     running.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_controller_keeps_the_views_that_only_trigger_it() {
+    let (source, senders) = Played::with(1);
+    let views = Views::new(source);
+    let view = views.view::<Boat>(&boats());
+    let controller = Controller::new("shipyard").on(&view, |change| Some(change.item().key.clone()));
+    drop(view);
+    views.start();
+    let shutdown = Shutdown::new();
+    let done = Arc::new(tokio::sync::Semaphore::new(0));
+    let (finished, stop) = (done.clone(), shutdown.clone());
+    let running = task::spawn("running", async move {
+        let reconcile = move |_: Key| {
+            finished.add_permits(1);
+            async { Ok(Next::Done) }
+        };
+        controller.run(&stop, reconcile).await;
+    });
+    senders[0].send(Ok(ObjectEvent::Applied(boat("a", "1", 5, "ann")))).await.unwrap();
+    senders[0].send(Ok(ObjectEvent::Synced(5))).await.unwrap();
+    done.acquire().await.unwrap().forget();
+    // The list is complete and reconciled; what happens from here on must come, too.
+    senders[0].send(Ok(ObjectEvent::Applied(boat("b", "2", 6, "ann")))).await.expect("the watch goes on");
+    done.acquire().await.unwrap().forget();
+    shutdown.begin();
+    running.await.unwrap();
+}
