@@ -32,7 +32,11 @@ pub fn uninstall(data: &Path) -> anyhow::Result<()> {
         let id = id.trim();
         let runtime = PathBuf::from(format!("/run/coracle-{id}"));
         let PodDirectories { kubelet, logs } = PodDirectories::of(data);
+        let sockets = shim_sockets(&runtime);
         kill_processes(data, id)?;
+        for socket in &sockets {
+            let _ = fs::remove_file(socket);
+        }
         coracle_network::cleanup(id).context("interfaces and rules")?;
         unmount_below(&[data, &runtime, &kubelet])?;
         remove_cgroups(id);
@@ -56,6 +60,14 @@ fn remove(path: &Path) -> anyhow::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Where the shims of running containers listen: beside containerd's usual state, under names that say nothing of whose they are.
+fn shim_sockets(runtime: &Path) -> Vec<PathBuf> {
+    let bundles = runtime.join("containerd/io.containerd.runtime.v2.task/k8s.io");
+    let bundles = fs::read_dir(bundles).into_iter().flatten().flatten();
+    let addresses = bundles.filter_map(|bundle| fs::read_to_string(bundle.path().join("address")).ok());
+    addresses.filter_map(|address| address.trim().strip_prefix("unix://").map(PathBuf::from)).collect()
 }
 
 /// Runtime, shims and containers: whatever has the instance in its cgroup, or its paths on its command line.

@@ -15,6 +15,9 @@ mount -t overlay overlay -o "lowerdir=/etc,upperdir=$scratch/upper,workdir=$scra
 for directory in /run /var/lib /var/log /usr/local/bin; do mount -t tmpfs tmpfs "$directory"; done
 cp "$binary" /usr/local/bin/coracle
 export INSTALL_CORACLE_SKIP_DOWNLOAD=true
+# This namespace began with a copy of the machine's mounts, other tests' among them.
+mounts() { cut -d' ' -f1-3 /proc/self/mounts | sort; }
+mounts >"$scratch/before"
 $shell "$checkout/install.sh" --node-ip "$address"
 first=$(cat /run/coracle.pid)
 $shell "$checkout/install.sh"
@@ -29,10 +32,13 @@ EOF
 coracle kubectl wait --for=condition=Ready pod/web --timeout=30s
 [ -d /var/lib/kubelet/pods ] || { echo "pods are not where drivers expect them"; exit 1; }
 $shell /usr/local/bin/coracle-uninstall.sh
-for left in /etc/coracle /var/lib/coracle /var/lib/kubelet /var/log/pods /var/log/coracle.log /run/coracle* /usr/local/bin/*; do
+for left in /etc/coracle /var/lib/coracle /var/lib/kubelet /var/log/pods /var/log/coracle.log /run/coracle* /run/containerd \
+    /usr/local/bin/*; do
     [ ! -e "$left" ] || { echo "left behind: $left"; exit 1; }
 done
-! grep -E ' (/run/coracle-|/var/lib/[ck])' /proc/self/mounts || { echo "mounts are left"; exit 1; }
+mounts >"$scratch/after"
+left=$(comm -13 "$scratch/before" "$scratch/after")
+[ -z "$left" ] || { echo "mounts are left: $left"; exit 1; }
 ! nft list tables | grep coracle || { echo "a table is left"; exit 1; }
 ! ip -o link | grep -v -e lo: -e node0 -e node1 || { echo "interfaces are left"; exit 1; }
 umount -l /etc
