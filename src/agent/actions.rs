@@ -24,6 +24,8 @@ pub struct Actions {
     pub kill_pod: bool,
     /// With this attempt number.
     pub create_sandbox: Option<u32>,
+    /// Indexes into the ephemeral containers: each is started once, whatever the others do.
+    pub start_ephemeral: Vec<usize>,
     /// Indexes into the init containers.
     pub start_init: Vec<usize>,
     /// Indexes into the containers.
@@ -51,6 +53,10 @@ pub fn compute(pod: &Pod, runtime: &PodRuntime, health: impl Fn(&str) -> Health)
     if let Some(attempt) = new_sandbox(pod, runtime) {
         return in_new_sandbox(pod, runtime, attempt);
     }
+    let is_new = |name: &str| runtime.container(name).is_none();
+    let ephemeral = pod.ephemeral_containers().iter().enumerate();
+    actions.start_ephemeral =
+        ephemeral.filter(|(_, container)| is_new(&container.name)).map(|(index, _)| index).collect();
     if !init_actions(pod, runtime, &health, &mut actions) || actions.kill_pod {
         return actions;
     }

@@ -3,7 +3,7 @@
 fn main() {
     let services = ["content", "events", "images", "leases", "namespaces", "types"];
     let mut files: Vec<String> = services.iter().map(|name| format!("containerd/{name}.proto")).collect();
-    files.push("cri.proto".to_owned());
+    files.extend(["cri.proto".to_owned(), "grpc_health.proto".to_owned()]);
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"]).expect("the protocol files are part of this crate");
     tonic_prost_build::configure()

@@ -94,8 +94,13 @@ impl Cri {
         Ok(answer.status.unwrap_or_default().conditions)
     }
 
-    pub async fn run_pod_sandbox(&self, config: wire::PodSandboxConfig) -> Result<String, RuntimeError> {
-        let request = wire::RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
+    /// `handler` is the runtime's name for a way to run; `""` is its default.
+    pub async fn run_pod_sandbox(
+        &self,
+        config: wire::PodSandboxConfig,
+        handler: String,
+    ) -> Result<String, RuntimeError> {
+        let request = wire::RunPodSandboxRequest { config: Some(config), runtime_handler: handler };
         Ok(call!(self.runtime.run_pod_sandbox(request))?.pod_sandbox_id)
     }
 

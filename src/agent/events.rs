@@ -29,8 +29,15 @@ impl Events {
     }
 
     fn report(&self, pod: &Pod, container: Option<&str>, severity: Severity, reason: &'static str, message: String) {
-        let init = |name: &str| pod.init_containers().iter().any(|container| container.name == name);
-        let list = |name: &str| if init(name) { "initContainers" } else { "containers" };
+        let list = |name: &str| {
+            if pod.init_containers().iter().any(|container| container.name == name) {
+                "initContainers"
+            } else if pod.ephemeral_containers().iter().any(|container| container.name == name) {
+                "ephemeralContainers"
+            } else {
+                "containers"
+            }
+        };
         let subject = Subject {
             api_version: "v1".to_owned(),
             kind: "Pod".to_owned(),

@@ -1,6 +1,10 @@
 //! Short questions to a decoded pod that many parts ask.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Probe};
+use std::borrow::Cow;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec, Probe};
 
 use crate::containerd::content;
 
@@ -11,6 +15,11 @@ pub trait PodExt {
     fn namespace(&self) -> &str;
     fn spec(&self) -> &PodSpec;
     fn init_containers(&self) -> &[Container];
+    fn ephemeral_containers(&self) -> &[EphemeralContainer];
+    /// Every container of whatever sort.
+    fn all_containers(&self) -> Vec<Cow<'_, Container>>;
+    /// `None` without `activeDeadlineSeconds`, or before the pod's start is known; zero when the time is over.
+    fn time_left(&self, now: Timestamp) -> Option<Duration>;
     fn uses_host_network(&self) -> bool;
     fn is_static(&self) -> bool;
 }
@@ -43,6 +52,22 @@ impl PodExt for Pod {
         self.spec().init_containers.as_deref().unwrap_or_default()
     }
 
+    fn ephemeral_containers(&self) -> &[EphemeralContainer] {
+        self.spec().ephemeral_containers.as_deref().unwrap_or_default()
+    }
+
+    fn all_containers(&self) -> Vec<Cow<'_, Container>> {
+        let fixed = self.init_containers().iter().chain(&self.spec().containers).map(Cow::Borrowed);
+        fixed.chain(self.ephemeral_containers().iter().map(|container| Cow::Owned(as_container(container)))).collect()
+    }
+
+    fn time_left(&self, now: Timestamp) -> Option<Duration> {
+        let deadline = self.spec().active_deadline_seconds?;
+        let start = self.status.as_ref()?.start_time.as_ref()?;
+        let left = deadline - now.as_second().saturating_sub(start.0.as_second());
+        Some(Duration::from_secs(left.max(0) as u64))
+    }
+
     fn uses_host_network(&self) -> bool {
         self.spec().host_network.unwrap_or(false)
     }
@@ -50,6 +75,30 @@ impl PodExt for Pod {
     fn is_static(&self) -> bool {
         let source = self.metadata.annotations.as_ref().and_then(|annotations| annotations.get(CONFIG_SOURCE));
         source.is_some_and(|source| source != "api")
+    }
+}
+
+/// What an ephemeral container has in common with the others: all but the container that it looks at.
+pub fn as_container(ephemeral: &EphemeralContainer) -> Container {
+    let common = ephemeral.clone();
+    Container {
+        args: common.args,
+        command: common.command,
+        env: common.env,
+        env_from: common.env_from,
+        image: common.image,
+        image_pull_policy: common.image_pull_policy,
+        name: common.name,
+        security_context: common.security_context,
+        stdin: common.stdin,
+        stdin_once: common.stdin_once,
+        termination_message_path: common.termination_message_path,
+        termination_message_policy: common.termination_message_policy,
+        tty: common.tty,
+        volume_devices: common.volume_devices,
+        volume_mounts: common.volume_mounts,
+        working_dir: common.working_dir,
+        ..Container::default()
     }
 }
 

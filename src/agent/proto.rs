@@ -1,9 +1,13 @@
-//! The runtime's protocols as generated code: the CRI, and the few services of containerd that go beyond it.
+//! Protocols as generated code: the CRI, the few services of containerd that go beyond it, and the health check of gRPC servers.
 
 #![allow(clippy::all, clippy::disallowed_methods)]
 
 pub mod cri {
     tonic::include_proto!("runtime.v1");
+}
+
+pub mod grpc_health {
+    tonic::include_proto!("grpc.health.v1");
 }
 
 pub mod containerd {

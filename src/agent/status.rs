@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container as Spec, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus, HostIP, Pod, PodIP, PodStatus,
+    ContainerStatus, ContainerUser, HostIP, LinuxContainerUser, Pod, PodIP, PodStatus, VolumeMount, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::pod::{PodExt, is_sidecar, should_restart};
+use crate::pod::{PodExt, as_container, is_sidecar, should_restart};
 use crate::pod_runtime::{Container, PodRuntime};
-use crate::proto::cri::ContainerState as State;
+use crate::proto::cri::{self as wire, ContainerState as State};
 use crate::qos;
 
 mod conditions;
@@ -89,11 +89,28 @@ pub fn generate(pod: &Pod, runtime: &PodRuntime, inputs: &Inputs) -> PodStatus {
         .iter()
         .map(|spec| container(pod, spec, runtime, inputs, old_statuses(&old.container_statuses, &spec.name), waiting))
         .collect();
+    let ephemeral: Vec<ContainerStatus> = pod
+        .ephemeral_containers()
+        .iter()
+        .map(|spec| {
+            let old = old_statuses(&old.ephemeral_container_statuses, &spec.name);
+            let status = container(pod, &as_container(spec), runtime, inputs, old, waiting);
+            // Nothing probes it.
+            ContainerStatus { ready: false, started: None, ..status }
+        })
+        .collect();
     let settled = matches!(old.phase.as_deref(), Some("Failed" | "Succeeded"));
     if !settled {
-        status.phase = Some(phase(pod, &init_statuses, &statuses, inputs.is_terminal).to_owned());
+        let mut now = phase(pod, &init_statuses, &statuses, inputs.is_terminal);
+        if pod.time_left(inputs.now).is_some_and(|left| left.is_zero()) {
+            now = "Failed";
+            status.reason = Some("DeadlineExceeded".to_owned());
+            status.message = Some("Pod was active on the node longer than the specified deadline".to_owned());
+        }
+        status.phase = Some(now.to_owned());
     }
     conditions::update(&mut status, pod, runtime, &init_statuses, &statuses, inputs);
+    status.ephemeral_container_statuses = (!ephemeral.is_empty()).then_some(ephemeral);
     status.init_container_statuses = (!init_statuses.is_empty()).then_some(init_statuses);
     status.container_statuses = Some(statuses);
     status
@@ -119,6 +136,7 @@ fn container(
         started: Some(false),
         state: Some(waiting()),
         last_state: Some(ContainerState::default()),
+        volume_mounts: volume_mounts(spec),
         ..Default::default()
     };
     let mut of_name = runtime.containers.iter().filter(|container| container.name == spec.name);
@@ -138,6 +156,9 @@ fn container(
         image_id: newest.status.image_ref.clone(),
         container_id: Some(format!("containerd://{}", newest.status.id)),
         restart_count: newest.restart_count(),
+        resources: Some(spec.resources.clone().unwrap_or_default()),
+        allocated_resources: spec.resources.as_ref().and_then(|resources| resources.requests.clone()),
+        user: user(&newest.status),
         ..blank
     };
     if let Some(before) = of_name.find(|container| container.state() == State::ContainerExited) {
@@ -167,6 +188,26 @@ fn container(
         State::ContainerCreated | State::ContainerUnknown => {}
     }
     status
+}
+
+/// Each mount as it is in the container. A mount inside of a read-only one stays writable: no recursion is asked for.
+fn volume_mounts(spec: &Spec) -> Option<Vec<VolumeMountStatus>> {
+    let status = |mount: &VolumeMount| VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only: mount.read_only,
+        recursive_read_only: (mount.read_only == Some(true)).then(|| "Disabled".to_owned()),
+        volume_status: None,
+    };
+    spec.volume_mounts.as_ref().map(|mounts| mounts.iter().map(status).collect())
+}
+
+/// As whom the container began, where the runtime says so.
+fn user(status: &wire::ContainerStatus) -> Option<ContainerUser> {
+    let linux = status.user.as_ref()?.linux.as_ref()?;
+    let groups = (!linux.supplemental_groups.is_empty()).then(|| linux.supplemental_groups.clone());
+    let user = LinuxContainerUser { uid: linux.uid, gid: linux.gid, supplemental_groups: groups };
+    Some(ContainerUser { linux: Some(user) })
 }
 
 fn terminated(container: &Container) -> ContainerState {

@@ -1,5 +1,6 @@
 //! Does what a pod needs: the IO around `actions` and `status` (upstream: kubelet.go SyncPod, SyncTerminatingPod, SyncTerminatedPod).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use coracle_api::Object;
 use coracle_base::clock::Clock;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::node::v1::RuntimeClass;
 
 use crate::actions::{self, Actions};
 use crate::cgroups::Cgroups;
@@ -19,12 +21,12 @@ use crate::environment::Context;
 use crate::events::Events;
 use crate::images::ensure::Puller;
 use crate::objects::Objects;
-use crate::pod::{PodExt, is_sidecar};
+use crate::pod::{PodExt, as_container, is_sidecar};
 use crate::pod_runtime::{Container, PodRuntime};
 use crate::pod_workers::{Outcome, Work};
 use crate::pods::PodStore;
 use crate::probes::Probes;
-use crate::proto::cri::ContainerState;
+use crate::proto::cri::{ContainerState, PodSandboxConfig};
 use crate::services::Services;
 use crate::status::{self, Waiting, writer};
 use crate::volumes::tokens::Tokens;
@@ -122,7 +124,8 @@ impl Syncer {
             self.kill_all(pod, &runtime, DEFAULT_GRACE).await?;
         }
         let mounted = self.prepare(pod, &runtime).await?;
-        let mut again = mounted.again;
+        let now = jiff::Timestamp::from_second(self.clock.since_epoch().as_secs() as i64).unwrap_or_default();
+        let mut again = mounted.again.into_iter().chain(pod.time_left(now)).min();
         if actions != Actions::default() {
             runtime = self.apply(pod, runtime, &actions, &mounted, &mut again).await?;
         }
@@ -171,21 +174,24 @@ impl Syncer {
         if actions.create_sandbox.is_some() {
             std::fs::create_dir_all(&config.log_directory).map_err(|error| SyncError::Files("log directory", error))?;
             self.check_network(pod).await?;
-            if let Err(error) = self.cri.run_pod_sandbox(config.clone()).await {
+            self.run_sandbox(pod, config.clone()).await.inspect_err(|error| {
                 self.events.warning(pod, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
-                return Err(error.into());
-            }
+            })?;
             runtime = self.read(pod).await?;
         } else if !actions.kill.is_empty() {
             runtime = self.read(pod).await?;
         }
         let Some(sandbox) = runtime.ready_sandbox().map(|sandbox| sandbox.id.clone()) else { return Ok(runtime) };
         let mut waiting = Waiting::new();
+        let start = start::Start { pod, runtime: &runtime, sandbox: &sandbox, sandbox_config: &config, mounted };
+        let ephemeral = actions.start_ephemeral.iter().map(|index| &pod.ephemeral_containers()[*index]);
+        let ephemeral = ephemeral.map(|spec| (Cow::Owned(as_container(spec)), spec.target_container_name.as_deref()));
         let init = actions.start_init.iter().map(|index| &pod.init_containers()[*index]);
         let main = actions.start.iter().map(|index| &pod.spec().containers[*index]);
-        for container in init.chain(main) {
-            let started = self.start(pod, container, &runtime, &sandbox, config.clone(), mounted).await;
-            let Err(reason) = started else { continue };
+        let ordinary = init.chain(main).map(|spec| (Cow::Borrowed(spec), None));
+        for (container, target) in ephemeral.chain(ordinary) {
+            let target = target.filter(|target| !target.is_empty());
+            let Err(reason) = self.start(&start, &container, target).await else { continue };
             if let Some(retry) = reason.retry {
                 *again = Some(again.map_or(retry, |present| present.min(retry)));
             }
@@ -200,6 +206,20 @@ impl Syncer {
             };
         }
         self.read(pod).await
+    }
+
+    /// With the handler that the pod's RuntimeClass names (KEP-585).
+    async fn run_sandbox(&self, pod: &Pod, config: PodSandboxConfig) -> Result<(), SyncError> {
+        let handler = match pod.spec().runtime_class_name.as_deref().filter(|name| !name.is_empty()) {
+            None => String::new(),
+            Some(name) => {
+                let classes: kube::Api<RuntimeClass> = kube::Api::all(self.client.clone());
+                let class = classes.get(name).await.map_err(coracle_client::Error::from)?;
+                class.handler
+            }
+        };
+        self.cri.run_pod_sandbox(config, handler).await?;
+        Ok(())
     }
 
     /// A pod with an address of its own waits until the network's plugin is there (upstream: NetworkNotReady).
@@ -334,9 +354,15 @@ impl Syncer {
         runtime: &PodRuntime,
         is_terminal: bool,
     ) -> Result<bool, SyncError> {
-        let new = self.status(pod, runtime, is_terminal);
-        let is_over = matches!(new.phase.as_deref(), Some("Failed" | "Succeeded"));
+        let mut new = self.status(pod, runtime, is_terminal);
+        let is_settled = |status: &PodStatus| matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
+        let is_over = is_settled(&new);
         let old = pod.status.clone().unwrap_or_default();
+        if is_over && !is_terminal && !is_settled(&old) {
+            // Said only when nothing of it runs any more. Upstream: status_manager.go mergePodStatus.
+            new =
+                PodStatus { phase: old.phase.clone(), reason: old.reason.clone(), message: old.message.clone(), ..new };
+        }
         if pod.is_static() {
             return Ok(is_over);
         }

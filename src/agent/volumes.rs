@@ -2,23 +2,26 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use coracle_base::task;
-use k8s_openapi::api::core::v1::{HostPathVolumeSource, KeyToPath, Pod, Volume};
+use k8s_openapi::api::core::v1::{Pod, Volume};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::downward;
-use crate::environment::{ConfigError, Context};
+use crate::environment::Context;
 use crate::objects::{Kind, Reference};
 use crate::pod::PodExt;
 
 pub mod atomic_writer;
+mod host_path;
+mod ownership;
+mod projection;
+pub mod sub_path;
 pub mod tokens;
 
-use atomic_writer::{File, Files};
+use ownership::{READ_ONLY, READ_WRITE};
 use tokens::Tokens;
 
 /// Why a volume is not there: the event FailedMount says it.
@@ -29,10 +32,22 @@ pub struct VolumeError {
     pub reason: String,
 }
 
-/// Where each volume stands on the host, and when to look again (tokens age).
+/// What a volume is on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    Path {
+        path: PathBuf,
+        /// What comes from the API is never written by a pod.
+        is_read_only: bool,
+    },
+    /// An image that the runtime mounts itself (KEP-4639), pulled by this policy.
+    Image { reference: String, policy: Option<String> },
+}
+
+/// Where each volume stands, by its name, and when to look again (tokens age).
 #[derive(Debug, Default)]
 pub struct Mounted {
-    pub paths: HashMap<String, PathBuf>,
+    pub places: HashMap<String, Place>,
     pub again: Option<Duration>,
 }
 
@@ -59,7 +74,10 @@ pub fn references(pod: &Pod) -> HashSet<Reference> {
             }
         }
     }
-    for container in spec.containers.iter().chain(spec.init_containers.iter().flatten()) {
+    for secret in spec.image_pull_secrets.iter().flatten() {
+        add(Kind::Secret, &secret.name);
+    }
+    for container in pod.all_containers() {
         for from in container.env_from.iter().flatten() {
             if let Some(source) = &from.config_map_ref {
                 add(Kind::ConfigMap, &source.name);
@@ -84,9 +102,9 @@ pub fn references(pod: &Pod) -> HashSet<Reference> {
 pub async fn mount_all(directory: &Path, context: &Context<'_>, tokens: &Tokens) -> Result<Mounted, VolumeError> {
     let mut mounted = Mounted::default();
     for volume in context.pod.spec().volumes.iter().flatten() {
-        let path = mount_one(directory, volume, context, tokens, &mut mounted.again).await;
-        let path = path.map_err(|reason| VolumeError { volume: volume.name.clone(), reason })?;
-        mounted.paths.insert(volume.name.clone(), path);
+        let place = mount_one(directory, volume, context, tokens, &mut mounted.again).await;
+        let place = place.map_err(|reason| VolumeError { volume: volume.name.clone(), reason })?;
+        mounted.places.insert(volume.name.clone(), place);
     }
     Ok(mounted)
 }
@@ -97,145 +115,48 @@ async fn mount_one(
     context: &Context<'_>,
     tokens: &Tokens,
     again: &mut Option<Duration>,
-) -> Result<PathBuf, String> {
+) -> Result<Place, String> {
     let group =
         context.pod.spec().security_context.as_ref().and_then(|security| security.fs_group).map(|group| group as u32);
     let place = |plugin: &str| directory.join("volumes").join(format!("kubernetes.io~{plugin}")).join(&volume.name);
     if let Some(source) = &volume.host_path {
-        return host_path(source).map_err(|error| error.to_string());
+        let path = host_path::check(source).map_err(|error| error.to_string())?;
+        return Ok(Place::Path { path, is_read_only: false });
+    }
+    if let Some(source) = &volume.image {
+        let reference = source.reference.clone().unwrap_or_default();
+        return Ok(Place::Image { reference, policy: source.pull_policy.clone() });
     }
     if let Some(source) = &volume.empty_dir {
         let path = place("empty-dir");
         let limit = source.size_limit.as_ref().and_then(|size| coracle_api::quantity::Quantity::parse(&size.0).ok());
         let memory = source.medium.as_deref() == Some("Memory");
         let limit = memory.then(|| limit.map_or(0, |limit| limit.value()));
-        return blocking(move || empty_dir(&path, limit, group)).await;
+        let path = blocking(move || empty_dir(&path, limit, group)).await?;
+        return Ok(Place::Path { path, is_read_only: false });
     }
-    let (plugin, files) = files(volume, context, tokens, again).await?;
+    let (plugin, files) = projection::files(volume, context, tokens, again).await?;
     let path = place(plugin);
-    blocking(move || {
+    let path = blocking(move || {
         std::fs::create_dir_all(&path)?;
         if plugin == "projected" || plugin == "secret" {
             on_memory(&path, 0)?;
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
-        atomic_writer::write(&path, &files, group)?;
+        // What is written anew has its writer's group; what is the same as before has the pod's already.
+        if atomic_writer::write(&path, &files)?
+            && let Some(group) = group
+        {
+            ownership::give(&path, group, READ_ONLY)?;
+        }
         Ok(path)
     })
-    .await
+    .await?;
+    Ok(Place::Path { path, is_read_only: true })
 }
 
 async fn blocking(work: impl FnOnce() -> io::Result<PathBuf> + Send + 'static) -> Result<PathBuf, String> {
     task::blocking(work).await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
-}
-
-/// The files of a volume whose content comes from the API.
-async fn files(
-    volume: &Volume,
-    context: &Context<'_>,
-    tokens: &Tokens,
-    again: &mut Option<Duration>,
-) -> Result<(&'static str, Files), String> {
-    let mut files = Files::new();
-    if let Some(source) = &volume.config_map {
-        let mode = source.default_mode.unwrap_or(0o644);
-        object(&mut files, context, Kind::ConfigMap, &source.name, source.items.as_deref(), source.optional, mode)
-            .await?;
-        return Ok(("configmap", files));
-    }
-    if let Some(source) = &volume.secret {
-        let name = source.secret_name.as_deref().unwrap_or_default();
-        let mode = source.default_mode.unwrap_or(0o644);
-        object(&mut files, context, Kind::Secret, name, source.items.as_deref(), source.optional, mode).await?;
-        return Ok(("secret", files));
-    }
-    if let Some(source) = &volume.downward_api {
-        downward_files(&mut files, context, source.items.as_deref(), source.default_mode.unwrap_or(0o644))?;
-        return Ok(("downward-api", files));
-    }
-    let Some(projected) = &volume.projected else {
-        return Err("coracle has no support for this type of volume yet".to_owned());
-    };
-    let mode = projected.default_mode.unwrap_or(0o644);
-    for source in projected.sources.iter().flatten() {
-        if let Some(source) = &source.config_map {
-            object(&mut files, context, Kind::ConfigMap, &source.name, source.items.as_deref(), source.optional, mode)
-                .await?;
-        } else if let Some(source) = &source.secret {
-            object(&mut files, context, Kind::Secret, &source.name, source.items.as_deref(), source.optional, mode)
-                .await?;
-        } else if let Some(source) = &source.downward_api {
-            downward_files(&mut files, context, source.items.as_deref(), mode)?;
-        } else if let Some(source) = &source.service_account_token {
-            let token = tokens.get(context.pod, source).await.map_err(|error| error.to_string())?;
-            *again = Some(again.map_or(token.refresh_in, |present| present.min(token.refresh_in)));
-            // Readable by the one user that all containers run as; else by everyone in the pod.
-            let spec = context.pod.spec();
-            let has_group = spec.security_context.as_ref().is_some_and(|security| security.fs_group.is_some());
-            let mode = if has_group { 0o640 } else { mode };
-            files.insert(source.path.clone(), File { bytes: token.token.into_bytes(), mode: mode as u32 });
-        } else {
-            return Err("coracle has no support for this projection yet".to_owned());
-        }
-    }
-    Ok(("projected", files))
-}
-
-async fn object(
-    files: &mut Files,
-    context: &Context<'_>,
-    kind: Kind,
-    name: &str,
-    items: Option<&[KeyToPath]>,
-    optional: Option<bool>,
-    mode: i32,
-) -> Result<(), String> {
-    let optional = optional == Some(true);
-    let namespace = context.pod.namespace();
-    let data = context.objects.data(kind, namespace, name).await.map_err(|error| error.to_string())?;
-    let Some(mut data) = data else {
-        let missing = ConfigError::Missing { kind: kind.word(), name: name.to_owned() };
-        return if optional { Ok(()) } else { Err(missing.to_string()) };
-    };
-    let Some(items) = items.filter(|items| !items.is_empty()) else {
-        files.extend(data.into_iter().map(|(key, bytes)| (key, File { bytes, mode: mode as u32 })));
-        return Ok(());
-    };
-    for item in items {
-        match data.remove(&item.key) {
-            Some(bytes) => {
-                files.insert(item.path.clone(), File { bytes, mode: item.mode.unwrap_or(mode) as u32 });
-            }
-            None if optional => {}
-            None => return Err(format!("references non-existent {} key: {}", kind.word(), item.key)),
-        }
-    }
-    Ok(())
-}
-
-fn downward_files(
-    files: &mut Files,
-    context: &Context<'_>,
-    items: Option<&[k8s_openapi::api::core::v1::DownwardAPIVolumeFile]>,
-    mode: i32,
-) -> Result<(), String> {
-    let spec = context.pod.spec();
-    for item in items.unwrap_or_default() {
-        let value = if let Some(field) = &item.field_ref {
-            downward::field(context.pod, &field.field_path, context.pod_addresses, context.node_addresses)
-        } else if let Some(field) = &item.resource_field_ref {
-            let name = field.container_name.as_deref().unwrap_or_default();
-            let container = spec.containers.iter().find(|container| container.name == name);
-            container.and_then(|container| {
-                downward::resource(container, &field.resource, field.divisor.as_ref(), context.allocatable)
-            })
-        } else {
-            None
-        };
-        let value = value.ok_or_else(|| format!("unsupported field for {}", item.path))?;
-        files.insert(item.path.clone(), File { bytes: value.into_bytes(), mode: item.mode.unwrap_or(mode) as u32 });
-    }
-    Ok(())
 }
 
 fn empty_dir(path: &Path, memory_limit: Option<i64>, group: Option<u32>) -> io::Result<PathBuf> {
@@ -247,8 +168,7 @@ fn empty_dir(path: &Path, memory_limit: Option<i64>, group: Option<u32>) -> io::
     if is_new || memory_limit.is_some() {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))?;
         if let Some(group) = group {
-            std::os::unix::fs::chown(path, None, Some(group))?;
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o2777))?;
+            ownership::give(path, group, READ_WRITE)?;
         }
     }
     Ok(path.to_owned())
@@ -267,40 +187,6 @@ fn is_mounted(path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     Ok(std::fs::metadata(path)?.dev() != std::fs::metadata(parent)?.dev())
-}
-
-/// Upstream: pkg/volume/hostpath.
-fn host_path(source: &HostPathVolumeSource) -> io::Result<PathBuf> {
-    let path = PathBuf::from(&source.path);
-    let wrong = |what: &str| io::Error::other(format!("hostPath type check failed: {} is not {what}", source.path));
-    let metadata = std::fs::metadata(&path).ok();
-    let kind = metadata.as_ref().map(std::fs::Metadata::file_type);
-    let is = |check: fn(&std::fs::FileType) -> bool| kind.as_ref().is_some_and(check);
-    match source.type_.as_deref().unwrap_or_default() {
-        "DirectoryOrCreate" => {
-            if kind.is_none() {
-                std::fs::create_dir_all(&path)?;
-                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
-            } else if !is(std::fs::FileType::is_dir) {
-                return Err(wrong("a directory"));
-            }
-        }
-        "FileOrCreate" => {
-            if kind.is_none() {
-                std::fs::write(&path, "")?;
-                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))?;
-            } else if !is(std::fs::FileType::is_file) {
-                return Err(wrong("a file"));
-            }
-        }
-        "Directory" if !is(std::fs::FileType::is_dir) => return Err(wrong("a directory")),
-        "File" if !is(std::fs::FileType::is_file) => return Err(wrong("a file")),
-        "Socket" if !is(FileTypeExt::is_socket) => return Err(wrong("a socket")),
-        "CharDevice" if !is(FileTypeExt::is_char_device) => return Err(wrong("a character device")),
-        "BlockDevice" if !is(FileTypeExt::is_block_device) => return Err(wrong("a block device")),
-        _ => {}
-    }
-    Ok(path)
 }
 
 /// Takes everything under a pod's directory away, mounts first. Only what is mounted below it is touched.

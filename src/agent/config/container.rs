@@ -1,8 +1,9 @@
 //! A container as the runtime is asked for it (upstream: kuberuntime/kuberuntime_container.go generateContainerConfig).
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
 
@@ -12,16 +13,23 @@ use crate::labels;
 use crate::pod::{PodExt, hash};
 use crate::proto::cri as wire;
 use crate::qos;
+use crate::volumes::{Place, sub_path};
 
 /// What beside the pod's own words decides a container's configuration.
 pub struct Inputs<'a> {
     pub attempt: u32,
     pub environment: Vec<(String, String)>,
-    pub volumes: &'a HashMap<String, PathBuf>,
+    pub volumes: &'a HashMap<String, Place>,
+    /// The runtime's references of the images of image volumes, by the volume's name.
+    pub images: &'a HashMap<String, String>,
+    /// The container whose processes an ephemeral container sees.
+    pub target: Option<String>,
     /// The pod's directory; hosts file and termination message are in it.
     pub directory: &'a Path,
     /// `None` leaves the container with its image's or the host's.
     pub hosts_file: Option<PathBuf>,
+    /// Local seccomp profiles are below it.
+    pub profiles: &'a Path,
     pub node_memory: i64,
 }
 
@@ -35,8 +43,8 @@ pub fn config(pod: &Pod, container: &Container, inputs: &Inputs) -> Result<wire:
         container.termination_message_path.as_deref().filter(|path| !path.is_empty()).unwrap_or(MESSAGE_PATH);
     let policy = container.termination_message_policy.as_deref().unwrap_or("File");
     let mut mounts = Vec::new();
-    for wanted in container.volume_mounts.iter().flatten() {
-        mounts.push(mount(wanted, inputs.volumes, lookup)?);
+    for (index, wanted) in container.volume_mounts.iter().flatten().enumerate() {
+        mounts.push(mount(wanted, index, container, inputs, lookup)?);
     }
     let has = |mounts: &[wire::Mount], path: &str| mounts.iter().any(|mount| mount.container_path == path);
     if let Some(hosts) = inputs.hosts_file.as_ref().filter(|_| !has(&mounts, "/etc/hosts")) {
@@ -78,7 +86,7 @@ pub fn config(pod: &Pod, container: &Container, inputs: &Inputs) -> Result<wire:
         tty: container.tty.unwrap_or(false),
         linux: Some(wire::LinuxContainerConfig {
             resources: Some(qos::resources(pod.spec(), container, inputs.node_memory)),
-            security_context: Some(security::container(pod, container)),
+            security_context: Some(security::container(pod, container, inputs.target.as_deref(), inputs.profiles)),
         }),
         ..Default::default()
     })
@@ -86,31 +94,77 @@ pub fn config(pod: &Pod, container: &Container, inputs: &Inputs) -> Result<wire:
 
 fn mount(
     wanted: &VolumeMount,
-    volumes: &HashMap<String, PathBuf>,
+    index: usize,
+    container: &Container,
+    inputs: &Inputs,
     lookup: impl Fn(&str) -> Option<String>,
 ) -> Result<wire::Mount, ConfigError> {
-    let missing = || ConfigError::Other(format!("cannot find volume {:?} to mount into container", wanted.name));
-    let mut path = volumes.get(&wanted.name).ok_or_else(missing)?.clone();
-    let sub_path = match &wanted.sub_path_expr {
-        Some(expression) if !expression.is_empty() => expand(expression, lookup),
-        _ => wanted.sub_path.clone().unwrap_or_default(),
+    let name = &wanted.name;
+    let missing =
+        || ConfigError::Other(format!("cannot find volume {name:?} to mount into container {:?}", container.name));
+    let place = inputs.volumes.get(name).ok_or_else(missing)?;
+    let sub_path = sub_path(wanted, lookup)?;
+    let target = &wanted.mount_path;
+    let target = if target.starts_with('/') { target.clone() } else { format!("/{target}") };
+    let read_only = wanted.read_only.unwrap_or(false);
+    let (path, is_read_only) = match place {
+        Place::Path { path, is_read_only } => (path, *is_read_only),
+        Place::Image { .. } => {
+            let image = inputs.images.get(name).ok_or_else(missing)?;
+            let image = wire::ImageSpec { image: image.clone(), ..Default::default() };
+            let mount = plain(&target, Path::new(""), read_only);
+            return Ok(wire::Mount { image: Some(image), image_sub_path: sub_path, ..mount });
+        }
     };
-    if !sub_path.is_empty() {
-        path = inside(&path, &sub_path).map_err(|error| {
+    let path = if sub_path.is_empty() {
+        path.clone()
+    } else {
+        let bound = inputs.directory.join("volume-subpaths").join(name).join(&container.name).join(index.to_string());
+        // The user is not told why: that would be news of the machine's file system.
+        sub_path::bind(path, &sub_path, &bound).map_err(|error| {
+            tracing::warn!(%error, volume = name, sub_path, container = container.name, "sub path");
             ConfigError::Other(format!(
-                "failed to prepare subPath for volumeMount {:?} of container: {error}",
-                wanted.name
+                "failed to prepare subPath for volumeMount {name:?} of container {:?}",
+                container.name
             ))
         })?;
-    }
+        bound
+    };
     let propagation = match wanted.mount_propagation.as_deref() {
         Some("Bidirectional") => wire::MountPropagation::PropagationBidirectional,
         Some("HostToContainer") => wire::MountPropagation::PropagationHostToContainer,
         _ => wire::MountPropagation::PropagationPrivate,
     };
-    let target = &wanted.mount_path;
-    let target = if target.starts_with('/') { target.clone() } else { format!("/{target}") };
-    Ok(wire::Mount { propagation: propagation as i32, ..plain(&target, &path, wanted.read_only.unwrap_or(false)) })
+    let mount = plain(&target, &path, read_only || is_read_only);
+    Ok(wire::Mount { propagation: propagation as i32, ..mount })
+}
+
+fn sub_path(wanted: &VolumeMount, lookup: impl Fn(&str) -> Option<String>) -> Result<String, ConfigError> {
+    let sub_path = match wanted.sub_path_expr.as_deref().filter(|expression| !expression.is_empty()) {
+        Some(expression) => {
+            let missing = RefCell::new(BTreeSet::new());
+            let expanded = expand(expression, |name| {
+                let value = lookup(name).filter(|value| !value.is_empty());
+                if value.is_none() {
+                    missing.borrow_mut().insert(name.to_owned());
+                }
+                value
+            });
+            let missing: Vec<String> = missing.into_inner().into_iter().collect();
+            if !missing.is_empty() {
+                return Err(ConfigError::Other(format!("missing value for {}", missing.join(", "))));
+            }
+            expanded
+        }
+        None => wanted.sub_path.clone().unwrap_or_default(),
+    };
+    if sub_path.starts_with('/') {
+        return Err(ConfigError::Other(format!("error SubPath `{sub_path}` must not be an absolute path")));
+    }
+    if sub_path.split('/').any(|part| part == "..") {
+        return Err(ConfigError::Other(format!("unable to provision SubPath `{sub_path}`: must not contain '..'")));
+    }
+    Ok(sub_path)
 }
 
 fn plain(target: &str, host: &Path, readonly: bool) -> wire::Mount {
@@ -120,28 +174,6 @@ fn plain(target: &str, host: &Path, readonly: bool) -> wire::Mount {
         readonly,
         ..Default::default()
     }
-}
-
-/// The directory or file of that name in the volume, made a directory when it is not there. A pod writes its volumes, so a link
-/// in them may point anywhere: what it leads to must still be inside.
-fn inside(volume: &Path, sub_path: &str) -> io::Result<PathBuf> {
-    let outside = || io::Error::new(io::ErrorKind::InvalidInput, format!("{sub_path:?} leaves the volume"));
-    if Path::new(sub_path).components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
-        return Err(outside());
-    }
-    let root = volume.canonicalize()?;
-    let mut path = root.clone();
-    for part in Path::new(sub_path).components() {
-        let next = path.join(part);
-        if std::fs::symlink_metadata(&next).is_err() {
-            std::fs::create_dir(&next)?;
-        }
-        path = next.canonicalize()?;
-        if !path.starts_with(&root) {
-            return Err(outside());
-        }
-    }
-    Ok(path)
 }
 
 fn message_file(directory: &Path, container: &str, attempt: u32) -> io::Result<PathBuf> {
@@ -157,18 +189,4 @@ fn message_file(directory: &Path, container: &str, attempt: u32) -> io::Result<P
 
 fn io_error(error: io::Error) -> ConfigError {
     ConfigError::Other(error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_link_does_not_lead_out_of_the_volume() {
-        let volume = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink("/etc", volume.path().join("link")).unwrap();
-        assert!(inside(volume.path(), "link").is_err());
-        assert!(inside(volume.path(), "../x").is_err());
-        assert!(inside(volume.path(), "a/b").unwrap().ends_with("a/b"));
-    }
 }

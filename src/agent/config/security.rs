@@ -1,6 +1,8 @@
 //! Security contexts of pods and containers as the runtime takes them (upstream: kuberuntime/security_context.go).
 
-use k8s_openapi::api::core::v1::{Capabilities, Container, Pod, SeccompProfile};
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::{AppArmorProfile, Capabilities, Container, Pod, SELinuxOptions, SeccompProfile};
 
 use crate::pod::PodExt;
 use crate::proto::cri as wire;
@@ -34,6 +36,7 @@ pub fn sandbox(pod: &Pod) -> wire::LinuxSandboxSecurityContext {
         supplemental_groups: groups(pod),
         supplemental_groups_policy: group_policy(pod),
         privileged: all().any(is_privileged),
+        selinux_options: context.se_linux_options.as_ref().map(selinux),
         seccomp: Some(profile(wire::security_profile::ProfileType::RuntimeDefault)),
         ..Default::default()
     }
@@ -55,7 +58,13 @@ const MASKED: [&str; 10] = [
 ];
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-pub fn container(pod: &Pod, container: &Container) -> wire::LinuxContainerSecurityContext {
+/// `target` is the container whose processes an ephemeral one sees; `profiles` the directory of local seccomp profiles.
+pub fn container(
+    pod: &Pod,
+    container: &Container,
+    target: Option<&str>,
+    profiles: &Path,
+) -> wire::LinuxContainerSecurityContext {
     let of_pod = pod.spec().security_context.clone().unwrap_or_default();
     let own = container.security_context.clone().unwrap_or_default();
     let privileged = own.privileged.unwrap_or(false);
@@ -63,10 +72,16 @@ pub fn container(pod: &Pod, container: &Container) -> wire::LinuxContainerSecuri
     let paths =
         |paths: &[&str]| if unmasked { Vec::new() } else { paths.iter().map(|path| (*path).to_owned()).collect() };
     let user = own.run_as_user.or(of_pod.run_as_user);
+    let mut namespaces = namespaces(pod);
+    if let Some(target) = target.filter(|_| namespaces.pid == NamespaceMode::Container as i32) {
+        namespaces.pid = NamespaceMode::Target as i32;
+        namespaces.target_id = target.to_owned();
+    }
     wire::LinuxContainerSecurityContext {
         capabilities: own.capabilities.as_ref().map(capabilities),
         privileged,
-        namespace_options: Some(namespaces(pod)),
+        namespace_options: Some(namespaces),
+        selinux_options: own.se_linux_options.as_ref().or(of_pod.se_linux_options.as_ref()).map(selinux),
         run_as_user: user.map(number),
         run_as_group: own.run_as_group.or(of_pod.run_as_group).map(number),
         readonly_rootfs: own.read_only_root_filesystem.unwrap_or(false),
@@ -75,18 +90,44 @@ pub fn container(pod: &Pod, container: &Container) -> wire::LinuxContainerSecuri
         no_new_privs: own.allow_privilege_escalation == Some(false) && !privileged,
         masked_paths: paths(&MASKED),
         readonly_paths: paths(&READ_ONLY),
-        seccomp: Some(seccomp(own.seccomp_profile.as_ref().or(of_pod.seccomp_profile.as_ref()), privileged)),
+        seccomp: Some(seccomp(own.seccomp_profile.as_ref().or(of_pod.seccomp_profile.as_ref()), privileged, profiles)),
+        apparmor: own.app_armor_profile.as_ref().or(of_pod.app_armor_profile.as_ref()).map(app_armor),
         ..Default::default()
     }
 }
 
+fn selinux(options: &SELinuxOptions) -> wire::SeLinuxOption {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    wire::SeLinuxOption {
+        user: text(&options.user),
+        role: text(&options.role),
+        r#type: text(&options.type_),
+        level: text(&options.level),
+    }
+}
+
+fn app_armor(wanted: &AppArmorProfile) -> wire::SecurityProfile {
+    use wire::security_profile::ProfileType;
+    match wanted.type_.as_str() {
+        "Unconfined" => profile(ProfileType::Unconfined),
+        "Localhost" => wire::SecurityProfile {
+            localhost_ref: wanted.localhost_profile.clone().unwrap_or_default(),
+            ..profile(ProfileType::Localhost)
+        },
+        _ => profile(ProfileType::RuntimeDefault),
+    }
+}
+
 /// Without a word of the pod the runtime's own filter applies: safe by default.
-fn seccomp(wanted: Option<&SeccompProfile>, privileged: bool) -> wire::SecurityProfile {
+fn seccomp(wanted: Option<&SeccompProfile>, privileged: bool, profiles: &Path) -> wire::SecurityProfile {
     use wire::security_profile::ProfileType;
     match wanted.map(|profile| profile.type_.as_str()) {
         Some("Unconfined") => profile(ProfileType::Unconfined),
         Some("Localhost") => wire::SecurityProfile {
-            localhost_ref: wanted.and_then(|profile| profile.localhost_profile.clone()).unwrap_or_default(),
+            localhost_ref: wanted
+                .and_then(|profile| profile.localhost_profile.as_ref())
+                .map(|name| profiles.join(name).to_string_lossy().into_owned())
+                .unwrap_or_default(),
             ..profile(ProfileType::Localhost)
         },
         _ if privileged => profile(ProfileType::Unconfined),

@@ -29,7 +29,7 @@ fn sandbox(instance: &str) -> wire::PodSandboxConfig {
 #[tokio::test(flavor = "multi_thread")]
 async fn sandboxes_survive_the_runtimes_death_and_the_agents() {
     let mut runtime = TestRuntime::start().await;
-    let id = runtime.cri.run_pod_sandbox(sandbox(&runtime.instance)).await.unwrap();
+    let id = runtime.cri.run_pod_sandbox(sandbox(&runtime.instance), String::new()).await.unwrap();
     let pid_file = runtime.directory.path().join("containerd/containerd.pid");
     let pid = |path: &Path| std::fs::read_to_string(path).unwrap().parse::<i32>().unwrap();
     let first = pid(&pid_file);

@@ -21,13 +21,33 @@ pub struct NoImage {
     pub retry: Option<Duration>,
 }
 
-pub enum Found {
-    Present,
-    Pulled(Duration),
+/// The image is there, as the runtime refers to it.
+pub struct Found {
+    pub reference: String,
+    /// How long the pull took, where there was one.
+    pub pulled: Option<Duration>,
 }
 
-/// By pod UID and image: how often in a row, and until when nothing is tried.
-type Failures = HashMap<(Box<str>, Box<str>), (u32, Instant)>;
+/// By pod UID and image.
+type Failures = HashMap<(Box<str>, Box<str>), Failure>;
+
+/// How often in a row a pull has failed, until when nothing is tried, and why.
+struct Failure {
+    count: u32,
+    until: Instant,
+    why: String,
+}
+
+/// An image that a container or a volume wants.
+pub struct Wanted<'a> {
+    pub pod_uid: &'a str,
+    pub image: &'a str,
+    /// `imagePullPolicy`
+    pub policy: Option<&'a str>,
+    /// Tried one after the other; none at all is a pull without.
+    pub credentials: Vec<wire::AuthConfig>,
+    pub sandbox: &'a wire::PodSandboxConfig,
+}
 
 /// Back-off for each image and pod. Cloning is a reference count.
 #[derive(Clone, Default)]
@@ -39,50 +59,42 @@ const PULL: Shape = Shape::doubling(Duration::from_secs(10), Duration::from_secs
 
 impl Puller {
     /// `begin` is called where a pull starts. The runtime's own time limit for progress ends a pull that hangs.
-    pub async fn ensure(
-        &self,
-        cri: &Cri,
-        pod_uid: &str,
-        image: &str,
-        policy: Option<&str>,
-        sandbox: Option<wire::PodSandboxConfig>,
-        begin: impl FnOnce(),
-    ) -> Result<Found, NoImage> {
+    pub async fn ensure(&self, cri: &Cri, wanted: Wanted<'_>, begin: impl FnOnce()) -> Result<Found, NoImage> {
+        let image = wanted.image;
         let failed = |reason, message: String| NoImage { reason, message, retry: None };
-        let present = cri.image_status(image).await.map_err(|error| inspect(image, &error))?.is_some();
-        let policy = policy.unwrap_or(if is_latest(image) { "Always" } else { "IfNotPresent" });
+        let present = cri.image_status(image).await.map_err(|error| inspect(image, &error))?;
+        let policy = wanted.policy.unwrap_or(if is_latest(image) { "Always" } else { "IfNotPresent" });
         match (policy, present) {
-            ("Never" | "IfNotPresent", true) => return Ok(Found::Present),
-            ("Never", false) => {
+            ("Never" | "IfNotPresent", Some(present)) => return Ok(Found { reference: present.id, pulled: None }),
+            ("Never", None) => {
                 let message = format!("Container image {image:?} is not present with pull policy of Never");
                 return Err(failed("ErrImageNeverPull", message));
             }
             _ => {}
         }
-        let key = (Box::from(pod_uid), Box::from(image));
+        let key = (Box::from(wanted.pod_uid), Box::from(image));
         let now = Instant::now();
-        let waiting = self.lock().get(&key).map(|(_, until)| until.saturating_duration_since(now));
-        if let Some(rest) = waiting.filter(|rest| !rest.is_zero()) {
-            let message = format!("Back-off pulling image {image:?}");
+        let waiting =
+            self.lock().get(&key).map(|known| (known.until.saturating_duration_since(now), known.why.clone()));
+        if let Some((rest, why)) = waiting.filter(|(rest, _)| !rest.is_zero()) {
+            let message = format!("Back-off pulling image {image:?}: {why}");
             return Err(NoImage { reason: "ImagePullBackOff", message, retry: Some(rest) });
         }
         begin();
-        match cri.pull_image(image, None, sandbox).await {
-            Ok(_) => {
+        match pull(cri, image, wanted.credentials, wanted.sandbox).await {
+            Ok(reference) => {
                 self.lock().remove(&key);
-                Ok(Found::Pulled(now.elapsed()))
+                Ok(Found { reference, pulled: Some(now.elapsed()) })
             }
-            Err(error) => {
+            Err(message) => {
+                let (reason, message) = reason(image, message);
                 let mut failures = self.lock();
-                let entry = failures.entry(key).or_insert((0, now));
-                let delay = PULL.delay(entry.0);
-                *entry = (entry.0 + 1, Instant::now() + delay);
-                let message = match &error {
-                    RuntimeError::Refused { status, .. } => status.message().to_owned(),
-                    other => other.to_string(),
-                };
+                let entry = failures.entry(key).or_insert(Failure { count: 0, until: now, why: String::new() });
+                entry.until = Instant::now() + PULL.delay(entry.count);
+                entry.count += 1;
+                entry.why = format!("{reason}: {message}");
                 // The next look, moments later, shows the back-off.
-                Err(NoImage { reason: "ErrImagePull", message, retry: Some(Duration::from_secs(1)) })
+                Err(NoImage { reason, message, retry: Some(Duration::from_secs(1)) })
             }
         }
     }
@@ -95,6 +107,39 @@ impl Puller {
     fn lock(&self) -> std::sync::MutexGuard<'_, Failures> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The reference of what was pulled, or what the runtime said to each attempt.
+async fn pull(
+    cri: &Cri,
+    image: &str,
+    credentials: Vec<wire::AuthConfig>,
+    sandbox: &wire::PodSandboxConfig,
+) -> Result<String, String> {
+    let attempts: Vec<Option<wire::AuthConfig>> =
+        if credentials.is_empty() { vec![None] } else { credentials.into_iter().map(Some).collect() };
+    let mut errors = Vec::new();
+    for auth in attempts {
+        match cri.pull_image(image, auth, Some(sandbox.clone())).await {
+            Ok(reference) => return Ok(reference),
+            Err(RuntimeError::Refused { status, .. }) => errors.push(status.message().to_owned()),
+            Err(other) => errors.push(other.to_string()),
+        }
+    }
+    Err(if errors.len() == 1 { errors.remove(0) } else { format!("[{}]", errors.join(", ")) })
+}
+
+/// Runtimes begin a message with these words where they know more. Upstream: evalCRIPullErr.
+fn reason(image: &str, message: String) -> (&'static str, String) {
+    for (reason, what) in [
+        ("RegistryUnavailable", "the registry is unavailable"),
+        ("SignatureValidationFailed", "the signature validation failed"),
+    ] {
+        if let Some(rest) = message.strip_prefix(reason) {
+            return (reason, format!("image pull failed for {image} because {what}{rest}"));
+        }
+    }
+    ("ErrImagePull", message)
 }
 
 fn inspect(image: &str, error: &RuntimeError) -> NoImage {

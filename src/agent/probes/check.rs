@@ -8,8 +8,12 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::net::TcpStream;
+use tonic::transport::Endpoint;
 
 use crate::cri::Cri;
+use crate::proto::grpc_health::HealthCheckRequest;
+use crate::proto::grpc_health::health_check_response::ServingStatus;
+use crate::proto::grpc_health::health_client::HealthClient;
 
 /// The error is what the event says.
 pub(crate) async fn run(cri: &Cri, id: &str, probe: &Probe, spec: &Container, address: &str) -> Result<(), String> {
@@ -31,9 +35,44 @@ pub(crate) async fn run(cri: &Cri, id: &str, probe: &Probe, spec: &Container, ad
         return connect(host, port(&socket.port, spec)?, limit).await.map(drop);
     }
     if let Some(grpc) = &probe.grpc {
-        return connect(address, grpc.port as u16, limit).await.map(drop);
+        return health(address, grpc.port as u16, grpc.service.clone().unwrap_or_default(), limit).await;
     }
     Ok(())
+}
+
+/// Asks a gRPC server for its health. Upstream: pkg/probe/grpc/grpc.go.
+async fn health(host: &str, port: u16, service: String, limit: Duration) -> Result<(), String> {
+    let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let late =
+        || format!("timeout: failed to connect service {authority:?} within {limit:?}: context deadline exceeded");
+    let ask = async {
+        let stream = connect(host, port, limit)
+            .await
+            .map_err(|error| format!("error: failed to connect service at {authority:?}: {error}"))?;
+        let mut stream = Some(TokioIo::new(stream));
+        let connector = tower::service_fn(move |_: Uri| {
+            let stream = stream.take().ok_or(std::io::ErrorKind::NotConnected);
+            async move { stream.map_err(std::io::Error::from) }
+        });
+        let endpoint = Endpoint::from_shared(format!("http://{authority}")).map_err(|error| error.to_string())?;
+        let endpoint = endpoint.user_agent("kube-probe/1.37").map_err(|error| error.to_string())?;
+        let channel = endpoint
+            .connect_with_connector(connector)
+            .await
+            .map_err(|error| format!("error: failed to connect service at {authority:?}: {error}"))?;
+        HealthClient::new(channel).check(HealthCheckRequest { service }).await.map_err(|status| match status.code() {
+            tonic::Code::Unimplemented => format!(
+                "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {}",
+                status.message()
+            ),
+            _ => format!("error: health rpc probe failed: {status}"),
+        })
+    };
+    let answer = tokio::time::timeout(limit, ask).await.map_err(|_| late())??.into_inner();
+    match answer.status() {
+        ServingStatus::Serving => Ok(()),
+        other => Err(format!("service unhealthy (responded with {:?})", other.as_str_name())),
+    }
 }
 
 async fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream, String> {

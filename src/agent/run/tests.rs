@@ -6,6 +6,9 @@ use super::*;
 use crate::testing::api::FakeApi;
 use crate::testing::{BUSYBOX, TestRuntime};
 
+mod containers;
+mod volumes;
+
 struct TestNode {
     runtime: TestRuntime,
     api: FakeApi,

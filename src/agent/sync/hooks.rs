@@ -11,8 +11,8 @@ use crate::probes::check;
 
 impl Syncer {
     pub(super) async fn pre_stop(&self, pod: &Pod, container: &Container) {
-        let all = pod.spec().containers.iter().chain(pod.init_containers());
-        let Some(spec) = all.into_iter().find(|spec| spec.name == container.name) else { return };
+        let all = pod.all_containers();
+        let Some(spec) = all.iter().find(|spec| spec.name == container.name) else { return };
         let Some(hook) = spec.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref()) else { return };
         let Ok(runtime) = PodRuntime::read(&self.cri, pod.uid()).await else { return };
         if let Err(message) = self.run_hook(&runtime, spec, &container.status.id, hook).await {

@@ -1,6 +1,7 @@
 //! Starts one container: back-off, image, configuration, and the errors that users see as reasons
 //! (upstream: kuberuntime_container.go startContainer).
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -10,59 +11,54 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::Syncer;
 use crate::config::{container, dns};
 use crate::environment::environment;
-use crate::images::ensure::{Found, NoImage};
+use crate::images::credentials;
+use crate::images::ensure::{NoImage, Wanted};
+use crate::objects::Kind;
 use crate::pod::PodExt;
 use crate::pod_runtime::PodRuntime;
 use crate::proto::cri as wire;
-use crate::volumes::Mounted;
+use crate::volumes::{Mounted, Place};
 
 /// Upstream: MaxContainerBackOff and the initial value; after twice the longest delay without a crash it starts over.
 const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(300);
 
+/// What starting a container needs beside its specification.
+pub(super) struct Start<'a> {
+    pub pod: &'a Pod,
+    pub runtime: &'a PodRuntime,
+    pub sandbox: &'a str,
+    pub sandbox_config: &'a wire::PodSandboxConfig,
+    pub mounted: &'a Mounted,
+}
+
 impl Syncer {
+    /// `target` names the container whose processes an ephemeral container sees.
     pub(super) async fn start(
         self: &Arc<Self>,
-        pod: &Pod,
+        start: &Start<'_>,
         spec: &Container,
-        runtime: &PodRuntime,
-        sandbox: &str,
-        sandbox_config: wire::PodSandboxConfig,
-        mounted: &Mounted,
+        target: Option<&str>,
     ) -> Result<(), NoImage> {
-        let name = &spec.name;
+        let (pod, runtime, name) = (start.pod, start.runtime, &spec.name);
         self.back_off(pod, spec, runtime)?;
+        let images = self.volume_images(start, spec).await?;
         let image = spec.image.as_deref().unwrap_or_default();
-        let policy = spec.image_pull_policy.as_deref();
-        let pulling = || self.events.normal(pod, Some(name), "Pulling", format!("Pulling image {image:?}"));
-        match self.puller.ensure(&self.cri, pod.uid(), image, policy, Some(sandbox_config.clone()), pulling).await {
-            Ok(Found::Present) => {
-                let message =
-                    format!("Container image {image:?} already present on machine and can be accessed by the pod");
-                self.events.normal(pod, Some(name), "Pulled", message);
-            }
-            Ok(Found::Pulled(took)) => {
-                self.events.normal(
-                    pod,
-                    Some(name),
-                    "Pulled",
-                    format!("Successfully pulled image {image:?} in {took:.0?}"),
-                );
-            }
-            Err(missing) => {
-                self.report_image(pod, name, image, &missing);
-                return Err(missing);
-            }
-        }
+        self.image(start, name, image, spec.image_pull_policy.as_deref()).await?;
         let previous = runtime.container(name).map(|container| container.restart_count() + 1);
         let attempt = previous.or_else(|| self.known_restarts(pod, name)).unwrap_or(0).max(0) as u32;
         let failed = |reason: &'static str, message: String| {
             self.events.warning_of(pod, name, "Failed", format!("Error: {message}"));
             NoImage { reason, message, retry: Some(Duration::from_secs(10)) }
         };
-        let config = self.container_config(pod, spec, runtime, attempt, mounted).await;
+        let target = target.map(|target| {
+            let found = runtime.container(target).map(|container| container.status.id.clone());
+            found.ok_or_else(|| format!("unable to find target container {target}"))
+        });
+        let target = target.transpose().map_err(|message| failed("CreateContainerConfigError", message))?;
+        let config = self.container_config(start, spec, attempt, &images, target).await;
         let config = config.map_err(|message| failed("CreateContainerConfigError", message))?;
-        let created = self.cri.create_container(sandbox, config, sandbox_config).await;
+        let created = self.cri.create_container(start.sandbox, config, start.sandbox_config.clone()).await;
         let id = created.map_err(|error| failed("CreateContainerError", error.to_string()))?;
         self.events.normal(pod, Some(name), "Created", "Container created".to_owned());
         self.cri.start_container(&id).await.map_err(|error| failed("RunContainerError", error.to_string()))?;
@@ -78,22 +74,74 @@ impl Syncer {
         Ok(())
     }
 
+    /// Makes sure that the image is there and answers with the runtime's reference; tells of what it does.
+    async fn image(&self, start: &Start<'_>, name: &str, image: &str, policy: Option<&str>) -> Result<String, NoImage> {
+        let pod = start.pod;
+        let credentials = self.credentials(pod, image).await;
+        let wanted = Wanted { pod_uid: pod.uid(), image, policy, credentials, sandbox: start.sandbox_config };
+        let begin = || self.events.normal(pod, Some(name), "Pulling", format!("Pulling image {image:?}"));
+        let found = self.puller.ensure(&self.cri, wanted, begin).await;
+        let found = found.inspect_err(|missing| self.report_image(pod, name, image, missing))?;
+        let message = match found.pulled {
+            None => format!("Container image {image:?} already present on machine and can be accessed by the pod"),
+            Some(took) => format!("Successfully pulled image {image:?} in {took:.0?}"),
+        };
+        self.events.normal(pod, Some(name), "Pulled", message);
+        Ok(found.reference)
+    }
+
+    /// The references of the images that the container mounts, by volume (KEP-4639).
+    async fn volume_images(&self, start: &Start<'_>, spec: &Container) -> Result<HashMap<String, String>, NoImage> {
+        let mut images = HashMap::new();
+        for mount in spec.volume_mounts.iter().flatten() {
+            let Some(Place::Image { reference, policy }) = start.mounted.places.get(&mount.name) else { continue };
+            if !images.contains_key(&mount.name) {
+                let image = self.image(start, &spec.name, reference, policy.as_deref()).await?;
+                images.insert(mount.name.clone(), image);
+            }
+        }
+        Ok(images)
+    }
+
+    /// What the pod's pull secrets offer for the image; secrets that are missing are told of and done without.
+    async fn credentials(&self, pod: &Pod, image: &str) -> Vec<wire::AuthConfig> {
+        let (mut secrets, mut missing) = (Vec::new(), Vec::new());
+        for secret in pod.spec().image_pull_secrets.iter().flatten() {
+            match self.objects.data(Kind::Secret, pod.namespace(), &secret.name).await {
+                Ok(Some(data)) => secrets.push(data),
+                _ => missing.push(secret.name.as_str()),
+            }
+        }
+        if !missing.is_empty() {
+            let message = format!(
+                "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                missing.join(", ")
+            );
+            self.events.warning(pod, "FailedToRetrieveImagePullSecret", message);
+        }
+        credentials::matching(&secrets, image)
+    }
+
     async fn container_config(
         &self,
-        pod: &Pod,
+        start: &Start<'_>,
         spec: &Container,
-        runtime: &PodRuntime,
         attempt: u32,
-        mounted: &Mounted,
+        images: &HashMap<String, String>,
+        target: Option<String>,
     ) -> Result<wire::ContainerConfig, String> {
-        let addresses = runtime.addresses();
+        let pod = start.pod;
+        let addresses = start.runtime.addresses();
         let environment = environment(spec, &self.context(pod, &addresses)).await.map_err(|error| error.to_string())?;
         let directory = self.pod_directory(pod.uid());
         let hosts_file = self.hosts_file(pod, &addresses).map_err(|error| error.to_string())?;
         let inputs = container::Inputs {
             attempt,
             environment,
-            volumes: &mounted.paths,
+            volumes: &start.mounted.places,
+            images,
+            target,
+            profiles: &self.directory.join("seccomp"),
             directory: &directory,
             hosts_file: Some(hosts_file),
             node_memory: self.allocatable.memory,
@@ -147,7 +195,7 @@ impl Syncer {
     /// What the API knows of restarts, where the runtime has forgotten the container.
     fn known_restarts(&self, pod: &Pod, name: &str) -> Option<i32> {
         let status = pod.status.as_ref()?;
-        let lists = [&status.container_statuses, &status.init_container_statuses];
+        let lists = [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
         let known = lists.into_iter().flatten().flatten().find(|status| status.name == name)?;
         known.container_id.as_ref().map(|_| known.restart_count + 1)
     }
@@ -170,8 +218,9 @@ impl Syncer {
         if let Some((delay, _)) = fresh {
             let rest = delay.saturating_sub(now.duration_since(since).unwrap_or_default());
             if !rest.is_zero() {
+                let delay = go_duration(delay);
                 let message = format!(
-                    "back-off {delay:?} restarting failed container={} pod={}_{}({})",
+                    "back-off {delay} restarting failed container={} pod={}_{}({})",
                     spec.name,
                     pod.name(),
                     pod.namespace(),
@@ -208,17 +257,31 @@ impl Syncer {
 
     fn report_image(&self, pod: &Pod, name: &str, image: &str, missing: &NoImage) {
         match missing.reason {
-            "ImagePullBackOff" => self.events.normal(pod, Some(name), "BackOff", missing.message.clone()),
-            "ErrImagePull" => {
+            "ImagePullBackOff" => {
+                self.events.normal(pod, Some(name), "BackOff", format!("Back-off pulling image {image:?}"));
+                self.events.warning_of(pod, name, "Failed", "Error: ImagePullBackOff".to_owned());
+            }
+            "InvalidImageName" | "ImageInspectError" => {
+                self.events.warning_of(pod, name, "InspectFailed", missing.message.clone());
+            }
+            "ErrImagePull" | "RegistryUnavailable" | "SignatureValidationFailed" => {
                 self.events.warning_of(
                     pod,
                     name,
                     "Failed",
                     format!("Failed to pull image {image:?}: {}", missing.message),
                 );
-                self.events.warning_of(pod, name, "Failed", "Error: ErrImagePull".to_owned());
+                self.events.warning_of(pod, name, "Failed", format!("Error: {}", missing.reason));
             }
             reason => self.events.warning_of(pod, name, reason, missing.message.clone()),
         }
+    }
+}
+
+/// Whole seconds as Go prints them: `10s`, `2m40s`.
+fn go_duration(duration: Duration) -> String {
+    match (duration.as_secs() / 60, duration.as_secs() % 60) {
+        (0, seconds) => format!("{seconds}s"),
+        (minutes, seconds) => format!("{minutes}m{seconds}s"),
     }
 }

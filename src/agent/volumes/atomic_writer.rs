@@ -11,6 +11,14 @@ use std::path::{Component, Path};
 pub struct File {
     pub bytes: Vec<u8>,
     pub mode: u32,
+    /// The writer's where nothing is said.
+    pub owner: Option<u32>,
+}
+
+impl File {
+    pub fn new(bytes: Vec<u8>, mode: i32) -> Self {
+        Self { bytes, mode: mode as u32, owner: None }
+    }
 }
 
 /// Relative paths, none of which leaves the volume.
@@ -19,7 +27,7 @@ pub type Files = BTreeMap<String, File>;
 const DATA: &str = "..data";
 
 /// Says whether anything changed.
-pub fn write(volume: &Path, files: &Files, owner_group: Option<u32>) -> io::Result<bool> {
+pub fn write(volume: &Path, files: &Files) -> io::Result<bool> {
     for path in files.keys() {
         let plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
         if !plain || path.is_empty() || path.starts_with("..") {
@@ -42,8 +50,8 @@ pub fn write(volume: &Path, files: &Files, owner_group: Option<u32>) -> io::Resu
             std::fs::create_dir_all(parent)?;
         }
         std::fs::write(&target, &file.bytes)?;
-        if let Some(group) = owner_group {
-            std::os::unix::fs::chown(&target, None, Some(group))?;
+        if file.owner.is_some() {
+            std::os::unix::fs::chown(&target, file.owner, None)?;
         }
         std::fs::set_permissions(&target, std::fs::Permissions::from_mode(file.mode))?;
     }
@@ -91,8 +99,9 @@ fn is_same(data: &Path, files: &Files) -> io::Result<bool> {
             count += 1;
             let name = path.strip_prefix(data).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let Some(file) = files.get(&name) else { return Ok(false) };
+            // The mode may have been widened for the pod's group.
             let mode = std::fs::metadata(&path)?.permissions().mode() & 0o7777;
-            if mode != file.mode || std::fs::read(&path)? != file.bytes {
+            if mode & file.mode != file.mode || std::fs::read(&path)? != file.bytes {
                 return Ok(false);
             }
         }
@@ -105,7 +114,7 @@ mod tests {
     use super::*;
 
     fn files(entries: &[(&str, &str)]) -> Files {
-        let file = |text: &str| File { bytes: text.as_bytes().to_vec(), mode: 0o644 };
+        let file = |text: &str| File::new(text.as_bytes().to_vec(), 0o644);
         entries.iter().map(|(path, text)| ((*path).to_owned(), file(text))).collect()
     }
 
@@ -113,10 +122,10 @@ mod tests {
     fn files_change_together_and_vanish() {
         let volume = tempfile::tempdir().unwrap();
         let read = |path: &str| std::fs::read_to_string(volume.path().join(path)).unwrap();
-        assert!(write(volume.path(), &files(&[("a", "1"), ("d/b", "2")]), None).unwrap());
+        assert!(write(volume.path(), &files(&[("a", "1"), ("d/b", "2")])).unwrap());
         assert_eq!((read("a"), read("d/b")), ("1".into(), "2".into()));
-        assert!(!write(volume.path(), &files(&[("a", "1"), ("d/b", "2")]), None).unwrap());
-        assert!(write(volume.path(), &files(&[("a", "3")]), None).unwrap());
+        assert!(!write(volume.path(), &files(&[("a", "1"), ("d/b", "2")])).unwrap());
+        assert!(write(volume.path(), &files(&[("a", "3")])).unwrap());
         assert_eq!(read("a"), "3");
         assert!(!volume.path().join("d").exists());
         let names = std::fs::read_dir(volume.path()).unwrap().count();
@@ -127,7 +136,7 @@ mod tests {
     fn no_path_leaves_the_volume() {
         let volume = tempfile::tempdir().unwrap();
         for path in ["../x", "/x", "a/../../x", "..x", ""] {
-            assert!(write(volume.path(), &files(&[(path, "")]), None).is_err(), "{path}");
+            assert!(write(volume.path(), &files(&[(path, "")])).is_err(), "{path}");
         }
     }
 }
