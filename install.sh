@@ -6,6 +6,8 @@
 # INSTALL_CORACLE_SKIP_DOWNLOAD=true  use the binary that is at /usr/local/bin/coracle
 # INSTALL_CORACLE_SKIP_START=true     install, do not start
 # INSTALL_CORACLE_BIN_DIR             where the binary goes (/usr/local/bin)
+# INSTALL_CORACLE_RUNTIME             archive of containerd, its shim and runc (default: coracle-runtime-ARCHITECTURE.tar.gz beside this
+#                                     script, or what packaging/runtime/build has built here); "none": those of the distribution
 # INSTALL_CORACLE_EXEC                flags of `coracle server`, before those on this command line
 # CORACLE_*                           kept for the service, as the server reads them
 #
@@ -18,6 +20,7 @@ uninstall="$bin_dir/coracle-uninstall.sh"
 config_dir=/etc/coracle
 env_file="$config_dir/service.env"
 kubeconfig="$config_dir/coracle.yaml"
+library="$(dirname "$bin_dir")/lib/coracle"
 log_file=/var/log/coracle.log
 pid_file=/run/coracle.pid
 unit=/etc/systemd/system/coracle.service
@@ -44,6 +47,24 @@ build() {
     [ -x "$built" ] || fail "the build left no binary at $built"
 }
 
+# Runs as the user too, whose cache may hold a built one. Sets `runtime`, empty where there is none.
+choose_runtime() {
+    runtime="${INSTALL_CORACLE_RUNTIME:-}"
+    here=$(cd "$(dirname "$0")" 2>/dev/null && pwd) || here=/nonexistent
+    case $(uname -m) in
+    x86_64) architecture=amd64 ;;
+    aarch64) architecture=arm64 ;;
+    *) architecture=none ;;
+    esac
+    if [ -n "$runtime" ]; then
+        [ "$runtime" = none ] || [ -f "$runtime" ] || fail "INSTALL_CORACLE_RUNTIME: there is no file $runtime"
+    elif [ -f "$here/coracle-runtime-$architecture.tar.gz" ]; then
+        runtime="$here/coracle-runtime-$architecture.tar.gz"
+    elif source=$(checkout); then
+        runtime=$("$source/packaging/runtime/build" --built 2>/dev/null) || runtime=""
+    fi
+}
+
 # $1: program; the rest: its package's names for apt, apk, dnf, zypper, pacman, in this order.
 install_package() {
     program=$1 apt=$2 apk=$3 dnf=$4 zypper=$5 pacman=$6
@@ -65,6 +86,30 @@ install_package() {
 install_packages() {
     install_package containerd containerd containerd containerd containerd containerd
     install_package runc runc runc runc runc runc
+}
+
+install_runtime() {
+    if [ "$runtime" = none ]; then
+        [ ! -d "$library" ] || changed=true
+        rm -rf "$library"
+    elif [ -n "$runtime" ]; then
+        install_bundle
+    fi
+    [ -d "$library/runtime" ] || install_packages
+}
+
+# Unpacks the archive beside the binary, unless just that one is there already.
+install_bundle() {
+    sum=$(sha256sum <"$runtime")
+    [ "$(cat "$library/runtime.sha256" 2>/dev/null)" != "$sum" ] || return 0
+    say "installing the container runtime of $(basename "$runtime")"
+    rm -rf "$library/runtime.new"
+    mkdir -p "$library/runtime.new"
+    gzip -dc "$runtime" | tar -xf - -C "$library/runtime.new" || fail "$runtime cannot be unpacked"
+    rm -rf "$library/runtime"
+    mv "$library/runtime.new" "$library/runtime"
+    echo "$sum" >"$library/runtime.sha256"
+    changed=true
 }
 
 # Puts standard input at $1 with mode $2 unless it is there already; says whether it changed.
@@ -194,6 +239,7 @@ if [ -f $pid_file ]; then
 fi
 [ ! -x $binary ] || CORACLE_CONFIRM=true $binary uninstall --flags-file $config_dir/service.flags || exit 1
 rm -rf $config_dir
+rm -rf $library
 rm -f $log_file $pid_file $binary $uninstall
 echo "coracle: removed"
 EOF
@@ -271,19 +317,21 @@ wait_ready() {
 
 if [ -z "${CORACLE_INSTALL_BUILT+set}" ]; then
     build
+    choose_runtime
     if [ "$(id -u)" != 0 ]; then
         have sudo || fail "needs root: run it as root, or install sudo"
         say "asking for root"
         # shellcheck disable=SC2046
-        exec sudo env CORACLE_INSTALL_BUILT="$built" PATH="$PATH" $(env | grep -E '^(INSTALL_)?CORACLE_[A-Z_]*=[^ ]*$') sh "$0" "$@"
+        exec sudo env CORACLE_INSTALL_BUILT="$built" CORACLE_INSTALL_RUNTIME="$runtime" PATH="$PATH" $(env | grep -E '^(INSTALL_)?CORACLE_[A-Z_]*=[^ ]*$') sh "$0" "$@"
     fi
 else
     built=$CORACLE_INSTALL_BUILT
+    runtime=$CORACLE_INSTALL_RUNTIME
 fi
-unset CORACLE_INSTALL_BUILT
+unset CORACLE_INSTALL_BUILT CORACLE_INSTALL_RUNTIME
 
 manager=$(service_manager)
-install_packages
+install_runtime
 install_binary
 install_settings
 flags=$(flags "$@")

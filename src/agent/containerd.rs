@@ -17,10 +17,12 @@ use tokio::time::Instant;
 
 use crate::cri::Cri;
 use crate::sys;
+use programs::Programs;
 
 pub mod config;
 pub mod content;
 pub mod events;
+pub mod programs;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +33,8 @@ pub enum ContainerdError {
         "{0} is not installed: install containerd and runc (Debian, Ubuntu: apt-get install containerd runc), or name a runtime's socket"
     )]
     Missing(&'static str),
+    #[error("{} holds no {program}: containerd, containerd-shim-runc-v2 and runc must all be there", directory.display())]
+    Incomplete { directory: PathBuf, program: &'static str },
     #[error("cannot write {path}")]
     Files {
         path: PathBuf,
@@ -57,7 +61,7 @@ pub struct Containerd {
 /// Where its configuration, log and pid file stand.
 #[derive(Clone)]
 struct Supervisor {
-    binary: PathBuf,
+    programs: Programs,
     directory: PathBuf,
     socket: PathBuf,
 }
@@ -81,18 +85,17 @@ const LOG_LIMIT: u64 = 10 << 20;
 /// `directory` takes its configuration, log and pid file.
 pub async fn start(
     directory: &Path,
+    programs: Programs,
     settings: &config::Settings,
     shutdown: Shutdown,
 ) -> Result<Containerd, ContainerdError> {
-    let binary = find("containerd").ok_or(ContainerdError::Missing("containerd"))?;
-    find("runc").ok_or(ContainerdError::Missing("runc"))?;
     for path in [directory, &settings.root, &settings.state, &settings.cni_config, &settings.cni_binaries] {
         std::fs::create_dir_all(path).map_err(|source| ContainerdError::Files { path: path.to_owned(), source })?;
     }
-    let supervisor = Supervisor { binary, directory: directory.to_owned(), socket: settings.socket() };
+    let supervisor = Supervisor { programs, directory: directory.to_owned(), socket: settings.socket() };
     let changed = supervisor.write_config(&config::render(settings))?;
     let process = match supervisor.left_running() {
-        Some(process) if !changed => {
+        Some(process) if !changed && supervisor.runs_our_program(&process) => {
             tracing::info!(pid = process.pid, "found containerd running");
             process
         }
@@ -165,6 +168,12 @@ impl Supervisor {
         ours.then_some(Process { pid, child: None, ended })
     }
 
+    /// Whether it is the program that would be started now, and not one that an upgrade has replaced.
+    fn runs_our_program(&self, process: &Process) -> bool {
+        let program = std::fs::read_link(format!("/proc/{}/exe", process.pid)).ok();
+        program.is_some() && program == self.programs.containerd.canonicalize().ok()
+    }
+
     fn spawn(&self) -> Result<Process, ContainerdError> {
         let log = self.directory.join("containerd.log");
         let files = |path: &Path| {
@@ -175,8 +184,9 @@ impl Supervisor {
         let mut options = std::fs::OpenOptions::new();
         let output = options.create(true).write(true).append(keep).truncate(!keep).open(&log).map_err(files(&log))?;
         let errors = output.try_clone().map_err(files(&log))?;
-        let mut command = tokio::process::Command::new(&self.binary);
+        let mut command = tokio::process::Command::new(&self.programs.containerd);
         command.arg("--config").arg(self.directory.join("config.toml"));
+        command.env("PATH", &self.programs.path);
         // The service manager waits for this process, not for containerd.
         command.env_remove("NOTIFY_SOCKET");
         // A group of its own: what is typed at the agent's terminal is not meant for containerd.
@@ -230,16 +240,6 @@ impl Process {
         // The pid is still its own: its end would have been seen on the descriptor.
         let _ = kill(Pid::from_raw(self.pid as i32), signal);
     }
-}
-
-/// A program on PATH, or where distributions put programs of the system.
-fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let system = ["/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/bin", "/sbin"];
-    std::env::split_paths(&path)
-        .chain(system.into_iter().map(PathBuf::from))
-        .map(|directory| directory.join(name))
-        .find(|candidate| candidate.is_file())
 }
 
 /// Whether this process may lower the score of its children (CAP_SYS_RESOURCE, bit 24).

@@ -21,6 +21,7 @@ use crate::cgroups::Cgroups;
 use crate::config::dns::ClusterDns;
 use crate::containerd::config::Settings;
 use crate::containerd::content::ContentStore;
+use crate::containerd::programs::Programs;
 use crate::containerd::{self, Containerd, ContainerdError, events};
 use crate::cri::{Cri, RuntimeError};
 use crate::downward::Allocatable;
@@ -58,6 +59,8 @@ pub struct AgentConfig {
     pub instance: String,
     /// A runtime of the machine's own instead of a supervised containerd.
     pub runtime_socket: Option<PathBuf>,
+    /// Directory of containerd, its shim and runc; `None` for those on PATH.
+    pub runtime_programs: Option<PathBuf>,
     pub cni_config: PathBuf,
     pub cni_binaries: PathBuf,
     /// Directory of `hosts.toml` files per registry; empty for none.
@@ -227,7 +230,8 @@ async fn start_runtime(config: &AgentConfig, shutdown: Shutdown) -> Result<Conta
         registries: config.registries.clone(),
         restrict_oom_score: !containerd::may_adjust_oom_score(),
     };
-    containerd::start(&directory, &settings, shutdown).await
+    let programs = Programs::find(config.runtime_programs.as_deref())?;
+    containerd::start(&directory, programs, &settings, shutdown).await
 }
 
 async fn import_pause(cri: &Cri, socket: &std::path::Path) -> Result<(), RuntimeError> {
@@ -266,17 +270,21 @@ async fn watch_health(cri: Cri, mut generation: watch::Receiver<u64>, ready: wat
     }
 }
 
+/// Whether the runtime and its network are ready; what else a runtime says of itself (containerd 2: that the machine uses what is
+/// deprecated) keeps no node from work (upstream: `updateRuntimeUp` of pkg/kubelet/kubelet.go).
 fn health(conditions: Result<Vec<wire::RuntimeCondition>, RuntimeError>) -> Readiness {
     let conditions = match conditions {
         Ok(conditions) => conditions,
         Err(error) => return Readiness::NotReady(format!("container runtime is down: {error}")),
     };
-    let broken = conditions.iter().filter(|condition| !condition.status);
-    let words: Vec<String> = broken
-        .map(|condition| {
-            format!("{}=false reason:{} message:{}", condition.r#type, condition.reason, condition.message)
-        })
-        .collect();
+    let broken = ["RuntimeReady", "NetworkReady"].into_iter().filter_map(|kind| {
+        match conditions.iter().find(|condition| condition.r#type == kind) {
+            Some(condition) if condition.status => None,
+            Some(condition) => Some(format!("{kind}=false reason:{} message:{}", condition.reason, condition.message)),
+            None => Some(format!("{kind} is not said")),
+        }
+    });
+    let words: Vec<String> = broken.collect();
     if words.is_empty() {
         Readiness::Ready
     } else {

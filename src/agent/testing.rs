@@ -9,6 +9,7 @@ use coracle_base::shutdown::Shutdown;
 
 use crate::containerd::config::Settings;
 use crate::containerd::content::{Blob, ContentStore, ImageContent};
+use crate::containerd::programs::Programs;
 use crate::containerd::{self, Containerd};
 use crate::cri::Cri;
 use crate::images::pause;
@@ -19,6 +20,7 @@ pub const BUSYBOX: &str = "coracle.local/busybox:1";
 pub struct TestRuntime {
     pub instance: String,
     pub directory: tempfile::TempDir,
+    pub programs: Programs,
     pub settings: Settings,
     pub containerd: Option<Containerd>,
     pub shutdown: Shutdown,
@@ -26,6 +28,11 @@ pub struct TestRuntime {
 }
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// The runtime that the tests are told to use, as the server is by the same variable.
+pub fn bundle() -> Option<PathBuf> {
+    std::env::var_os("CORACLE_RUNTIME_DIR").map(PathBuf::from)
+}
 
 impl TestRuntime {
     pub async fn start() -> Self {
@@ -43,10 +50,11 @@ impl TestRuntime {
         };
         write_cni(&settings);
         let shutdown = Shutdown::new();
-        let started = containerd::start(&base, &settings, shutdown.clone()).await.unwrap();
+        let programs = Programs::find(bundle().as_deref()).unwrap();
+        let started = containerd::start(&base, programs.clone(), &settings, shutdown.clone()).await.unwrap();
         let cri = Cri::new(&started.socket);
         let content = ContentStore::new(&started.socket);
-        let runtime = Self { instance, directory, settings, containerd: Some(started), shutdown, cri };
+        let runtime = Self { instance, directory, programs, settings, containerd: Some(started), shutdown, cri };
         content.import(pause::image()).await.unwrap();
         content.import(busybox()).await.unwrap();
         for image in [pause::NAME, BUSYBOX] {

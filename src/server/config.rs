@@ -61,6 +61,8 @@ pub struct NodeConfig {
     pub taints: Vec<String>,
     /// A CRI socket; `None` to start a containerd of our own.
     pub container_runtime_endpoint: Option<String>,
+    /// Directory of containerd, its shim and runc; `None` for those on PATH.
+    pub runtime_programs: Option<PathBuf>,
     pub resolv_conf: Option<PathBuf>,
 }
 

@@ -155,6 +155,7 @@ pub fn agent_config(config: &Config, node: &NodeConfig, instance: &Instance) -> 
         log_directory: directories.logs,
         instance: instance.id.clone(),
         runtime_socket: socket.map(|socket| socket.strip_prefix("unix://").unwrap_or(socket).into()),
+        runtime_programs: node.runtime_programs.clone(),
         cni_config,
         cni_binaries,
         registries: PathBuf::new(),

@@ -23,6 +23,11 @@ impl Settings {
     pub fn socket(&self) -> PathBuf {
         self.state.join("containerd.sock")
     }
+
+    /// At most 42 bytes long, for a socket's name has room for that and a hash.
+    fn shim_sockets(&self) -> PathBuf {
+        self.state.join("s")
+    }
 }
 
 /// Plugins that cost memory, timers or directories outside of ours, and that nothing here uses.
@@ -50,6 +55,9 @@ pub fn render(settings: &Settings) -> String {
     line(format_args!("disabled_plugins = [{}]", disabled.join(", ")));
     line(format_args!("\n[grpc]\naddress = {}", quoted(&settings.socket())));
     line(format_args!("\n[debug]\nlevel = \"warn\""));
+    // From 2.4 on; before, shims listen in /run/containerd/s.
+    line(format_args!("\n[plugins.\"io.containerd.shim.v1.manager\"]"));
+    line(format_args!("socket_dir = {}", quoted(&settings.shim_sockets())));
     line(format_args!("\n[{cri}]"));
     line(format_args!("sandbox_image = {}", string(&settings.sandbox_image)));
     line(format_args!("restrict_oom_score_adj = {}", settings.restrict_oom_score));

@@ -45,7 +45,7 @@ async fn sandboxes_survive_the_runtimes_death_and_the_agents() {
     // The agent is killed: its supervisor is gone without a word, containerd stays and is found again.
     drop(runtime.containerd.take());
     let base = runtime.directory.path().join("containerd");
-    let adopted = start(&base, &runtime.settings, runtime.shutdown.clone()).await.unwrap();
+    let adopted = start(&base, runtime.programs.clone(), &runtime.settings, runtime.shutdown.clone()).await.unwrap();
     assert_eq!(pid(&pid_file), second, "the running one is adopted");
     runtime.containerd = Some(adopted);
     assert_eq!(runtime.cri.pod_sandboxes(&[]).await.unwrap().len(), 1);

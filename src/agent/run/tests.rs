@@ -33,6 +33,7 @@ fn config(runtime: &TestRuntime) -> AgentConfig {
         log_directory: base.join("logs"),
         instance: runtime.instance.clone(),
         runtime_socket: Some(runtime.settings.socket()),
+        runtime_programs: None,
         cni_config: runtime.settings.cni_config.clone(),
         cni_binaries: runtime.settings.cni_binaries.clone(),
         registries: PathBuf::new(),
@@ -251,4 +252,18 @@ async fn static_pods_follow_their_files_and_the_node_registers() {
         let _ = tokio::time::timeout(Duration::from_millis(100), events.next()).await;
     }
     node.stop().await;
+}
+
+#[test]
+fn only_what_the_runtime_needs_decides_readiness() {
+    let condition = |kind: &str, status| wire::RuntimeCondition { r#type: kind.into(), status, ..Default::default() };
+    let says = |network, others| {
+        let conditions =
+            [("RuntimeReady", true), ("NetworkReady", network), ("ContainerdHasNoDeprecationWarnings", others)];
+        health(Ok(conditions.map(|(kind, status)| condition(kind, status)).into()))
+    };
+    assert_eq!(says(true, false), Readiness::Ready);
+    let why = "container runtime not ready: NetworkReady=false reason: message:";
+    assert_eq!(says(false, true), Readiness::NotReady(why.to_owned()));
+    assert!(matches!(health(Ok(vec![condition("RuntimeReady", true)])), Readiness::NotReady(_)));
 }

@@ -57,6 +57,12 @@ pub static SERVER: &[Flag] = &[
     flag("node-label", List, "", "labels of the node when it registers, key=value"),
     flag("node-taint", List, "", "taints of the node when it registers, key=value:effect"),
     flag("container-runtime-endpoint", Value, "", "a CRI socket to use instead of a containerd of our own"),
+    flag(
+        "runtime-dir",
+        Value,
+        "",
+        "where containerd, its shim and runc are (default: the bundle beside coracle, or PATH)",
+    ),
     flag("resolv-conf", Value, "", "resolv.conf for pods (default: /etc/resolv.conf, or that of systemd-resolved)"),
     flag("debug", Switch, "", "log more"),
     short("v", 'v', Value, "0", "log level: 0 to 3"),

@@ -148,8 +148,15 @@ fn node(typed: &Typed, addresses: Vec<IpAddr>) -> Result<NodeConfig, Failure> {
         labels: labels.ok_or_else(|| wrong(typed, "node-label", "not key=value"))?,
         taints,
         container_runtime_endpoint: text("container-runtime-endpoint"),
+        runtime_programs: text("runtime-dir").map(|text| absolute(&text)).transpose()?.or_else(bundle),
         resolv_conf: text("resolv-conf").map(PathBuf::from),
     })
+}
+
+/// The container runtime that install.sh puts beside the binary: `/usr/local/bin/coracle`, `/usr/local/lib/coracle/runtime`.
+fn bundle() -> Option<PathBuf> {
+    let own = std::env::current_exe().ok()?;
+    Some(own.parent()?.parent()?.join("lib/coracle/runtime")).filter(|directory| directory.is_dir())
 }
 
 fn host_name() -> Result<String, Failure> {
