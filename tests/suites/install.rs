@@ -12,7 +12,7 @@ scratch=$(mktemp -d)
 mount -t tmpfs tmpfs "$scratch"
 mkdir "$scratch/upper" "$scratch/work"
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$scratch/upper,workdir=$scratch/work" /etc
-for directory in /run /var/lib /var/log /usr/local/bin; do mount -t tmpfs tmpfs "$directory"; done
+for directory in /run /var/lib /var/log /usr/local/bin /usr/local/lib; do mount -t tmpfs tmpfs "$directory"; done
 cp "$binary" /usr/local/bin/coracle
 export INSTALL_CORACLE_SKIP_DOWNLOAD=true
 # This namespace began with a copy of the machine's mounts, other tests' among them.
@@ -33,7 +33,7 @@ coracle kubectl wait --for=condition=Ready pod/web --timeout=30s
 [ -d /var/lib/kubelet/pods ] || { echo "pods are not where drivers expect them"; exit 1; }
 $shell /usr/local/bin/coracle-uninstall.sh
 for left in /etc/coracle /var/lib/coracle /var/lib/kubelet /var/log/pods /var/log/coracle.log /run/coracle* /run/containerd \
-    /usr/local/bin/*; do
+    /usr/local/bin/* /usr/local/lib/*; do
     [ ! -e "$left" ] || { echo "left behind: $left"; exit 1; }
 done
 mounts >"$scratch/after"
