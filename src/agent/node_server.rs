@@ -4,13 +4,14 @@
 //! runtime for each request, nothing is remembered. Upstream: kubernetes pkg/kubelet/server/server.go.
 
 mod listener;
-mod log_file;
+pub mod log_file;
 mod logs;
 mod target;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use coracle_base::url::Query;
 use coracle_streams::remote_command::Streams;
 use coracle_streams::{Kind, Refused};
 use http::{Method, Request, Response, StatusCode, header};
@@ -21,7 +22,7 @@ use tokio::net::TcpStream;
 
 use crate::cri::{Cri, RuntimeError};
 use crate::proto::cri as wire;
-use target::{Asked, Query, Target};
+use target::{Asked, Target};
 
 type Body = BoxBody<Bytes, std::io::Error>;
 

@@ -2,6 +2,7 @@
 //!
 //! Upstream: k8s.io/apimachinery pkg/api/errors/errors.go.
 
+use coracle_base::url::NotANumber;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
@@ -322,6 +323,12 @@ impl Status {
 
     pub fn is_expired(&self) -> bool {
         self.reason == "Expired" || self.reason == "Gone"
+    }
+}
+
+impl From<NotANumber> for Status {
+    fn from(NotANumber { text, .. }: NotANumber) -> Self {
+        Self::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", quote(&text)))
     }
 }
 

@@ -11,8 +11,8 @@ use serde_json::json;
 
 use crate::authn::User;
 use crate::body::Body;
-use crate::query::Query;
 use crate::request_info::RequestInfo;
+use coracle_base::url::Query;
 
 /// Upstream's limit on what a client may send, in bytes.
 pub const BODY_LIMIT: usize = 3 * 1024 * 1024;

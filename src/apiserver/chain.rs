@@ -14,10 +14,10 @@ use crate::authz::{Attributes, ResourceTarget, Target};
 use crate::body::Body;
 use crate::call::{Call, read_body};
 use crate::peer::Peer;
-use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::server::ApiServer;
 use crate::{compress, dispatch, failure, flight, impersonate};
+use coracle_base::url::Query;
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 

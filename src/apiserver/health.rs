@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::body::Body;
-use crate::query::Query;
+use coracle_base::url::Query;
 
 /// `Err` says in a few words what is wrong.
 pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;

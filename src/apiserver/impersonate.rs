@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_api::Status;
+use coracle_base::url;
 use http::HeaderMap;
 
 use crate::authn::{AUTHENTICATED, UNAUTHENTICATED, User, service_account};
 use crate::authz::{Attributes, Authorizer, ResourceTarget, Target};
-use crate::request_info::percent_decode;
 
 const EXTRA: &str = "impersonate-extra-";
 
@@ -24,7 +24,7 @@ pub fn impersonate(authorizer: &Authorizer, user: Arc<User>, headers: &HeaderMap
     let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for key in headers.keys() {
         if let Some(encoded) = key.as_str().strip_prefix(EXTRA) {
-            extra.insert(percent_decode(encoded), list(key.as_str()));
+            extra.insert(url::decode(encoded), list(key.as_str()));
         }
     }
     if name.is_empty() {

@@ -27,7 +27,6 @@ mod openapi;
 mod paths;
 pub mod peer;
 pub mod proxy;
-pub mod query;
 pub mod registry;
 pub mod request_info;
 mod request_metrics;

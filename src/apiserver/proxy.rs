@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::body::Body;
 use crate::dialer::{ByteStream, Dialer};
-use crate::query::Query;
+use coracle_base::url::Query;
 
 pub use location::node_path;
 

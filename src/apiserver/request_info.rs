@@ -2,9 +2,8 @@
 //!
 //! Upstream: k8s.io/apiserver pkg/endpoints/request/requestinfo.go.
 
+use coracle_base::url::{self, Query};
 use http::Method;
-
-use crate::query::Query;
 
 /// A request's target in Kubernetes' terms; empty strings where a part is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +29,7 @@ impl RequestInfo {
     /// `path` is percent-decoded by segment; an error is a path that no resource can have.
     pub fn parse(method: &Method, path: &str, query: &Query) -> RequestInfo {
         let mut info = RequestInfo { verb: method_verb(method), ..RequestInfo::default() };
-        let mut parts: Vec<String> = path.trim_matches('/').split('/').map(percent_decode).collect();
+        let mut parts: Vec<String> = path.trim_matches('/').split('/').map(url::decode).collect();
         let group = match parts.first().map(String::as_str) {
             Some("api") => String::new(),
             Some("apis") if parts.len() >= 2 => parts.remove(1),
@@ -118,32 +117,6 @@ fn name_selector(selector: &str) -> Option<String> {
     })?;
     // Names that no path segment can be are not authorized by name.
     (!name.is_empty() && name != "." && name != ".." && !name.contains(['/', '%', '\\'])).then_some(name)
-}
-
-/// Percent-decodes a path segment; what is no valid escape or not UTF-8 stays as it was.
-pub fn percent_decode(segment: &str) -> String {
-    if !segment.contains('%') {
-        return segment.to_owned();
-    }
-    let bytes = segment.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut index = 0;
-    while index < bytes.len() {
-        let escape = (bytes[index] == b'%').then(|| segment.get(index + 1..index + 3)).flatten();
-        // A sign, which `from_str_radix` takes, is no digit.
-        let escape = escape.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        match escape.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                index += 3;
-            }
-            None => {
-                decoded.push(bytes[index]);
-                index += 1;
-            }
-        }
-    }
-    String::from_utf8(decoded).unwrap_or_else(|_| segment.to_owned())
 }
 
 #[cfg(test)]

@@ -12,3 +12,4 @@ pub mod metrics;
 pub mod queue;
 pub mod shutdown;
 pub mod task;
+pub mod url;

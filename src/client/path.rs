@@ -16,16 +16,3 @@ pub fn collection(resource: &Resource, namespace: Option<&str>) -> String {
 pub fn object(resource: &Resource, namespace: &str, name: &str) -> String {
     format!("{}/{name}", collection(resource, Some(namespace)))
 }
-
-/// A value for a query string, percent-encoded.
-pub fn encode(value: &str) -> String {
-    let mut encoded = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
-}

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use coracle_api::{Resource, Status};
 use coracle_base::backoff::{Backoff, Shape, random_share};
 use coracle_base::task::{self, Task};
+use coracle_base::url;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use http::{Method, Request};
@@ -112,7 +113,7 @@ impl Reader {
         self.tell(ObjectEvent::Restarted).await?;
         let mut next = String::new();
         loop {
-            let query = format!("limit={PAGE}&continue={}", path::encode(&next));
+            let query = format!("limit={PAGE}&continue={}", url::encode(&next));
             let body = self.ask(&query).await?.collect().await.map_err(unreachable)?.to_bytes();
             let page = parse::page(&self.resource, &body)?;
             for object in page.objects {
@@ -170,7 +171,7 @@ impl Reader {
         let mut uri = format!("{}?{query}", path::collection(&self.resource, self.selection.namespace.as_deref()));
         for (name, value) in [("labelSelector", &self.selection.labels), ("fieldSelector", &self.selection.fields)] {
             if !value.is_empty() {
-                uri.push_str(&format!("&{name}={}", path::encode(value)));
+                uri.push_str(&format!("&{name}={}", url::encode(value)));
             }
         }
         let request = Request::builder().method(Method::GET).uri(uri).header("accept", "application/json");

@@ -1,6 +1,7 @@
 //! A few requests on untyped objects, for what the assembly itself writes: the bootstrap objects and the manifests.
 
 use coracle_api::Resource;
+use coracle_base::url;
 use coracle_client::{Error, path};
 use http::{Method, Request, header};
 use serde_json::Value;
@@ -36,7 +37,7 @@ impl Api {
     /// The objects of one namespace with these labels.
     pub async fn select(&self, resource: &Resource, namespace: &str, labels: &str) -> Result<Vec<Value>, Error> {
         let collection = path::collection(resource, Some(namespace));
-        self.items(format!("{collection}?labelSelector={}", path::encode(labels))).await
+        self.items(format!("{collection}?labelSelector={}", url::encode(labels))).await
     }
 
     async fn items(&self, target: String) -> Result<Vec<Value>, Error> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use coracle_base::directory_watch::DirectoryWatch;
 use coracle_base::task;
+use coracle_base::url::Query;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -15,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::mpsc;
 
 use super::log_file::{Selection, Stream, tail};
-use super::target::{Query, Target};
+use super::target::Target;
 use super::{Body, Failure, text};
 use crate::cri::Cri;
 use crate::proto::cri as wire;
@@ -79,10 +80,9 @@ pub(super) async fn answer(cri: &Cri, target: &Target, query: &Query) -> Result<
 
 impl Options {
     fn parse(query: &Query) -> Result<Self, Failure> {
-        let number = |key: &str| match query.get(key).map(str::parse::<u64>) {
-            None => Ok(None),
-            Some(Ok(number)) => Ok(Some(number)),
-            Some(Err(_)) => Err(Failure::new(StatusCode::BAD_REQUEST, format!("{key} must be a non-negative number"))),
+        let number = |key: &str| {
+            let message = |_| Failure::new(StatusCode::BAD_REQUEST, format!("{key} must be a non-negative number"));
+            query.number::<u64>(key).map_err(message)
         };
         let since_time = query.get("sinceTime").map(str::parse::<Timestamp>).transpose();
         let since_time =

@@ -98,56 +98,6 @@ impl Target {
     }
 }
 
-/// The decoded query.
-pub(super) struct Query {
-    pairs: Vec<(String, String)>,
-}
-
-impl Query {
-    pub(super) fn parse(query: &str) -> Self {
-        let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(key), decode(value))
-        });
-        Self { pairs: pairs.collect() }
-    }
-
-    pub(super) fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
-        self.pairs.iter().filter(move |(own, _)| own == key).map(|(_, value)| value.as_str())
-    }
-
-    pub(super) fn get(&self, key: &str) -> Option<&str> {
-        self.pairs.iter().find(|(own, _)| own == key).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
-    }
-
-    pub(super) fn flag(&self, key: &str) -> bool {
-        self.get(key).is_some_and(|value| value == "1" || value == "true")
-    }
-}
-
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let hex = |byte: u8| (byte as char).to_digit(16);
-        match (first, tail) {
-            (b'%', [high, low, after @ ..]) if hex(*high).is_some() && hex(*low).is_some() => {
-                bytes.push((hex(*high).unwrap_or(0) * 16 + hex(*low).unwrap_or(0)) as u8);
-                rest = after;
-            }
-            (b'+', _) => {
-                bytes.push(b' ');
-                rest = tail;
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,13 +113,5 @@ mod tests {
         {
             assert!(Target::parse(unknown).is_none(), "{unknown}");
         }
-    }
-
-    #[test]
-    fn queries_are_decoded() {
-        let query = Query::parse("command=sh&command=-c&command=a%20b%2Bc+d&input=1&tty=0&bad=%zz");
-        assert_eq!(query.all("command").collect::<Vec<_>>(), ["sh", "-c", "a b+c d"]);
-        assert!(query.flag("input") && !query.flag("tty"));
-        assert_eq!(query.get("bad"), Some("%zz"));
     }
 }

@@ -1,9 +1,8 @@
 //! Where on its node a pod's subresource is answered: the node's name, and path and query of the node server.
 
 use coracle_api::{Object, Status};
+use coracle_base::url::{self, Query};
 use serde::Deserialize;
-
-use crate::query::Query;
 
 /// What is read of a pod.
 #[derive(Deserialize)]
@@ -59,7 +58,7 @@ pub(super) fn node_request(
         separator = '&';
         target.push_str(key);
         target.push('=');
-        target.extend(percent_encode(value));
+        target.push_str(&url::encode(value));
     };
     match subresource {
         "log" => {
@@ -105,14 +104,6 @@ fn choose_container(spec: &Spec, pod: &str, asked: Option<&str>) -> Result<Strin
             )))
         }
     }
-}
-
-fn percent_encode(value: &str) -> impl Iterator<Item = char> {
-    value.bytes().flat_map(|byte| {
-        let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        let text = if plain { (byte as char).to_string() } else { format!("%{byte:02X}") };
-        text.chars().collect::<Vec<_>>()
-    })
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use http::Method;
 use proptest::prelude::*;
 
-use crate::query::Query;
-use crate::request_info::{RequestInfo, percent_decode};
+use crate::request_info::RequestInfo;
 use crate::verbs::continuation::Continuation;
+use coracle_base::url::Query;
 
 /// Text that is often nearly a request's target.
 fn target() -> impl Strategy<Value = String> {
@@ -56,18 +56,7 @@ proptest! {
                 prop_assert!(info.name.is_empty() && info.namespace.is_empty(), "{info:?}");
             }
         }
-        let _ = (query.number("watch"), query.optional_flag("watch"), query.get("fieldSelector"));
-    }
-
-    #[test]
-    fn escapes_come_back(text in ".*") {
-        let escaped: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        prop_assert_eq!(percent_decode(&escaped), text);
-    }
-
-    #[test]
-    fn what_is_no_escape_stays(text in "(%[g-zG-Z+-][0-9a-f]|%[0-9a-f]?[g-z]|a){0,8}%?") {
-        prop_assert_eq!(percent_decode(&text), text);
+        let _ = (query.number::<i64>("watch"), query.optional_flag("watch"), query.get("fieldSelector"));
     }
 
     #[test]

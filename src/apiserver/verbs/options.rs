@@ -148,7 +148,7 @@ impl ListOptions {
             causes.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
         }
         causes.into_result(("meta.k8s.io", "ListOptions"), "")?;
-        let limit = query.number("limit")?.unwrap_or(0).max(0) as usize;
+        let limit = query.number::<i64>("limit")?.unwrap_or(0).max(0) as usize;
         let revision = match given {
             None => None,
             Some(text) => Some(text.parse::<u64>().map_err(|_| {
@@ -174,7 +174,7 @@ impl ListOptions {
             send_initial_events,
             bookmarks: query.flag("allowWatchBookmarks"),
             timeout: query
-                .number("timeoutSeconds")?
+                .number::<i64>("timeoutSeconds")?
                 .filter(|&seconds| seconds > 0)
                 .map(|seconds| Duration::from_secs(seconds as u64)),
         })

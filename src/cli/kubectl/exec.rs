@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
+use coracle_base::url;
 use coracle_client::path;
 use coracle_streams::remote_command::client::{Input, carry};
 use serde_json::Value;
@@ -38,7 +39,7 @@ pub async fn run(session: &Session, line: &Line) -> Result<ExitCode, Failure> {
     parameters.extend(tty.then_some(("tty", "true")));
     let mut request = target::with_query(place + "/exec", &parameters);
     // Empty words are words.
-    command.iter().for_each(|word| request.push_str(&format!("&command={}", path::encode(word))));
+    command.iter().for_each(|word| request.push_str(&format!("&command={}", url::encode(word))));
     let socket = session.websocket(&request).await?;
 
     let (sender, input) = mpsc::channel(QUEUE);

@@ -1,6 +1,7 @@
 //! What words like `pods`, `deploy/nginx` or `svc,ep web` name.
 
 use coracle_api::Resource;
+use coracle_base::url;
 use coracle_client::path;
 
 use crate::Failure;
@@ -68,7 +69,7 @@ pub fn collection(resource: &Resource, namespace: Option<&str>, parameters: &[(&
 
 pub fn with_query(path: String, parameters: &[(&str, &str)]) -> String {
     let parameters = parameters.iter().filter(|(_, value)| !value.is_empty());
-    let query: Vec<String> = parameters.map(|(name, value)| format!("{name}={}", path::encode(value))).collect();
+    let query: Vec<String> = parameters.map(|(name, value)| format!("{name}={}", url::encode(value))).collect();
     if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) }
 }
 
