@@ -237,7 +237,7 @@ impl ContentStore {
         runtime: &tokio::runtime::Handle,
         lease: &str,
         reference: &str,
-        reader: &mut impl std::io::Read,
+        reader: &mut dyn std::io::Read,
         size: u64,
         expected: Option<String>,
     ) -> Result<Written, RuntimeError> {

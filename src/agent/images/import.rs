@@ -1,27 +1,14 @@
 //! Importing image archives into containerd, each file of them read once and streamed.
-//!
-//! Small files are kept until the archive's index says what they are; large ones are layers, and go to the content store as they come.
 
-use std::collections::{BTreeMap, HashMap};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use coracle_base::task;
 use tokio::runtime::Handle;
 
-use super::archive::{BytesRead, Descriptor, DockerImage, Index, Manifest, name_of, open};
-use crate::containerd::content::{Blob, ContentStore, GC_CONFIG, GC_LAYER, digest};
+use super::archive::{BytesRead, open};
+use super::contents::{Contents, Failure, Layer};
+use crate::containerd::content::ContentStore;
 use crate::cri::RuntimeError;
-use crate::proto::containerd::types;
-
-/// Larger files are layers.
-const SMALL: u64 = 1 << 20;
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEXES: [&str; 2] =
-    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
-/// Labels of an index that name its manifests.
-const GC_MANIFEST: &str = "containerd.io/gc.ref.content.m";
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -41,26 +28,6 @@ pub enum ImportError {
         #[source]
         source: RuntimeError,
     },
-}
-
-/// Why one archive failed, before its path is added.
-enum Failure {
-    Read(std::io::Error),
-    Malformed(String),
-    Unnamed,
-    Runtime(RuntimeError),
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
-        Failure::Read(error)
-    }
-}
-
-impl From<RuntimeError> for Failure {
-    fn from(error: RuntimeError) -> Self {
-        Failure::Runtime(error)
-    }
 }
 
 impl ContentStore {
@@ -83,14 +50,16 @@ impl ContentStore {
     async fn import_under_lease(&self, path: &Path, read: BytesRead, lease: &str) -> Result<Vec<String>, Failure> {
         let reader = open(path, read)?;
         let (store, runtime, lease_of_layers) = (self.clone(), Handle::current(), lease.to_owned());
-        let files = task::blocking(move || Files::read(reader, &store, &runtime, &lease_of_layers)).await;
-        let files = files.map_err(|error| Failure::Malformed(error.to_string()))??;
-        let images = if files.small.contains_key("index.json") { files.layout()? } else { files.docker()? };
-        if images.is_empty() {
-            return Err(Failure::Unnamed);
-        }
+        let read = move || {
+            Contents::read(reader, |path, entry, size| {
+                let expected = path.strip_prefix("blobs/sha256/").map(|hex| format!("sha256:{hex}"));
+                let written = store.write_stream(&runtime, &lease_of_layers, path, entry, size, expected)?;
+                Ok(Layer { digest: written.digest, size, gzip: written.gzip })
+            })
+        };
+        let contents = task::blocking(read).await.map_err(|error| Failure::Malformed(error.to_string()))??;
         let mut names = Vec::new();
-        for (name, target, blobs) in images {
+        for (name, target, blobs) in contents.images()? {
             for (blob, labels) in blobs {
                 self.write(lease, blob, labels).await?;
             }
@@ -101,202 +70,11 @@ impl ContentStore {
     }
 }
 
-type Labelled = (Blob, Vec<(String, String)>);
-type Image = (String, types::Descriptor, Vec<Labelled>);
-
-/// The files of an archive, by path.
-#[derive(Default)]
-struct Files {
-    small: HashMap<String, Bytes>,
-    /// Digest, size and whether it is gzip, of files that are in the content store already.
-    layers: HashMap<String, Layer>,
-    links: HashMap<String, String>,
-}
-
-#[derive(Clone)]
-struct Layer {
-    digest: String,
-    size: u64,
-    gzip: bool,
-}
-
-impl Files {
-    fn read(reader: impl Read, store: &ContentStore, runtime: &Handle, lease: &str) -> Result<Self, Failure> {
-        let mut files = Files::default();
-        let mut archive = tar::Archive::new(reader);
-        for entry in archive.entries().map_err(malformed)? {
-            let mut entry = entry.map_err(malformed)?;
-            let path = entry.path().map_err(malformed)?.to_string_lossy().trim_start_matches("./").to_owned();
-            match entry.header().entry_type() {
-                tar::EntryType::Regular if entry.size() <= SMALL => {
-                    let mut content = Vec::with_capacity(entry.size() as usize);
-                    entry.read_to_end(&mut content)?;
-                    files.small.insert(path, content.into());
-                }
-                tar::EntryType::Regular => {
-                    let size = entry.size();
-                    let expected = path.strip_prefix("blobs/sha256/").map(|hex| format!("sha256:{hex}"));
-                    let written = store.write_stream(runtime, lease, &path, &mut entry, size, expected)?;
-                    files.layers.insert(path, Layer { digest: written.digest, size, gzip: written.gzip });
-                }
-                tar::EntryType::Symlink | tar::EntryType::Link => {
-                    if let Some(target) = entry.link_name().map_err(malformed)? {
-                        files.links.insert(path, target.to_string_lossy().into_owned());
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(files)
-    }
-
-    /// The images of an OCI layout.
-    fn layout(&self) -> Result<Vec<Image>, Failure> {
-        let index: Index = parse("index.json", &self.small["index.json"])?;
-        let mut images = Vec::new();
-        for descriptor in &index.manifests {
-            let Some(name) = name_of(descriptor) else { continue };
-            let mut blobs = Vec::new();
-            self.gather(descriptor, &mut blobs)?;
-            images.push((name, wire(descriptor), blobs));
-        }
-        Ok(images)
-    }
-
-    /// What is not in the content store of a manifest or index, parts before what refers to them.
-    fn gather(&self, descriptor: &Descriptor, blobs: &mut Vec<Labelled>) -> Result<(), Failure> {
-        let missing = || Failure::Malformed(format!("blob {} is missing", descriptor.digest));
-        let content = self.blob(&descriptor.digest).ok_or_else(missing)?;
-        let mut labels = Vec::new();
-        if INDEXES.contains(&descriptor.media_type.as_str()) {
-            let index: Index = parse(&descriptor.digest, content)?;
-            // Archives of one platform keep the index of all: what is absent is left out.
-            let present = index.manifests.iter().filter(|manifest| self.blob(&manifest.digest).is_some());
-            for (place, manifest) in present.enumerate() {
-                self.gather(manifest, blobs)?;
-                labels.push((format!("{GC_MANIFEST}.{place}"), manifest.digest.clone()));
-            }
-        } else {
-            let manifest: Manifest = parse(&descriptor.digest, content)?;
-            for part in manifest.layers.iter().chain([&manifest.config]) {
-                self.add_part(part, blobs)?;
-            }
-            labels.push((GC_CONFIG.to_owned(), manifest.config.digest));
-            let layers = manifest.layers.into_iter().enumerate();
-            labels.extend(layers.map(|(place, layer)| (format!("{GC_LAYER}.{place}"), layer.digest)));
-        }
-        blobs.push((Blob::new(&descriptor.media_type, content.clone()), labels));
-        Ok(())
-    }
-
-    fn add_part(&self, part: &Descriptor, blobs: &mut Vec<Labelled>) -> Result<(), Failure> {
-        if let Some(content) = self.blob(&part.digest) {
-            blobs.push((Blob::new(&part.media_type, content.clone()), Vec::new()));
-        } else if !self.layers.values().any(|layer| layer.digest == part.digest) {
-            return Err(Failure::Malformed(format!("blob {} is missing", part.digest)));
-        }
-        Ok(())
-    }
-
-    /// A small blob, by digest; one whose content has another digest is none.
-    fn blob(&self, digest_text: &str) -> Option<&Bytes> {
-        let path = format!("blobs/{}", digest_text.replace(':', "/"));
-        self.small.get(&path).filter(|content| digest(content) == digest_text)
-    }
-
-    /// The images of a docker archive, with manifests made for them.
-    fn docker(&self) -> Result<Vec<Image>, Failure> {
-        let list = self
-            .small
-            .get("manifest.json")
-            .ok_or_else(|| Failure::Malformed("it has neither index.json nor manifest.json".to_owned()))?;
-        let list: Vec<DockerImage> = parse("manifest.json", list)?;
-        let mut images = Vec::new();
-        for image in &list {
-            let mut blobs = Vec::new();
-            let missing = |path: &str| Failure::Malformed(format!("file {path} is missing"));
-            let config = self.small.get(&image.config).ok_or_else(|| missing(&image.config))?;
-            let config = Blob::new("application/vnd.oci.image.config.v1+json", config.clone());
-            let mut layers = Vec::new();
-            for path in &image.layers {
-                let layer = self.docker_layer(path, &mut blobs).ok_or_else(|| missing(path))?;
-                let kind = if layer.gzip { "tar+gzip" } else { "tar" };
-                let media_type = format!("application/vnd.oci.image.layer.v1.{kind}");
-                layers.push((media_type, layer));
-            }
-            let entries = layers.iter().map(|(media_type, layer)| {
-                serde_json::json!({"mediaType": media_type, "digest": layer.digest, "size": layer.size})
-            });
-            let manifest = serde_json::json!({
-                "schemaVersion": 2,
-                "mediaType": MANIFEST,
-                "config": {"mediaType": config.media_type, "digest": config.digest, "size": config.bytes.len()},
-                "layers": entries.collect::<Vec<_>>(),
-            });
-            let mut labels = vec![(GC_CONFIG.to_owned(), config.digest.clone())];
-            let places = layers.iter().enumerate();
-            labels.extend(places.map(|(place, (_, layer))| (format!("{GC_LAYER}.{place}"), layer.digest.clone())));
-            let manifest = Blob::new(MANIFEST, manifest.to_string().into_bytes());
-            let target = manifest.descriptor();
-            blobs.push((config, Vec::new()));
-            blobs.push((manifest, labels));
-            let mut blobs = Some(blobs);
-            for tag in image.repo_tags.iter().flatten() {
-                // The blobs are written once, for the first of the image's names.
-                images.push((super::archive::full_name(tag), target.clone(), blobs.take().unwrap_or_default()));
-            }
-        }
-        Ok(images)
-    }
-
-    fn docker_layer(&self, path: &str, blobs: &mut Vec<Labelled>) -> Option<Layer> {
-        let path = self.links.get(path).map_or(path.to_owned(), |target| resolve(path, target));
-        if let Some(layer) = self.layers.get(&path) {
-            return Some(layer.clone());
-        }
-        let content = self.small.get(&path)?;
-        let blob = Blob::new("application/vnd.oci.image.layer.v1.tar", content.clone());
-        let layer =
-            Layer { digest: blob.digest.clone(), size: content.len() as u64, gzip: content.starts_with(&[0x1f, 0x8b]) };
-        blobs.push((blob, Vec::new()));
-        Some(layer)
-    }
-}
-
-/// The path in the archive that a link at `path` means.
-fn resolve(path: &str, target: &str) -> String {
-    let mut parts: Vec<&str> = path.split('/').collect();
-    parts.pop();
-    for part in target.split('/') {
-        match part {
-            ".." => drop(parts.pop()),
-            "." | "" => {}
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
-}
-
-fn parse<T: serde::de::DeserializeOwned>(name: &str, content: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(content).map_err(|error| Failure::Malformed(format!("{name}: {error}")))
-}
-
-fn malformed(error: std::io::Error) -> Failure {
-    Failure::Malformed(error.to_string())
-}
-
-fn wire(descriptor: &Descriptor) -> types::Descriptor {
-    types::Descriptor {
-        media_type: descriptor.media_type.clone(),
-        digest: descriptor.digest.clone(),
-        size: descriptor.size,
-        annotations: BTreeMap::clone(&descriptor.annotations).into_iter().collect(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::containerd::content::digest;
+    use crate::images::contents::MANIFEST;
 
     use crate::testing::TestRuntime;
 
@@ -391,11 +169,5 @@ mod tests {
             }
         }
         runtime.stop().await;
-    }
-
-    #[test]
-    fn links_are_resolved_within_the_archive() {
-        assert_eq!(resolve("a/layer.tar", "../b/layer.tar"), "b/layer.tar");
-        assert_eq!(resolve("a/layer.tar", "../../../etc/passwd"), "etc/passwd");
     }
 }
