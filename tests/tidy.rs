@@ -17,6 +17,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("scheduler", &["api", "client", "streams"]),
     ("agent", &["api", "client", "streams"]),
     ("network", &["api", "client", "streams"]),
+    ("fuzz", &["api", "store", "client", "apiserver", "streams", "agent", "network", "cli"]),
     (
         "server",
         &["api", "cel", "store", "client", "streams", "apiserver", "controllers", "scheduler", "agent", "network"],

@@ -12,6 +12,7 @@ mod apply;
 mod delete;
 mod exec;
 mod get;
+pub mod kubeconfig;
 mod line;
 mod logs;
 mod manifest;

@@ -8,11 +8,11 @@ use std::process::ExitCode;
 
 mod commands;
 mod failure;
-mod kubectl;
+pub mod kubectl;
 mod nearest;
-mod options;
+pub mod options;
 
-use failure::Failure;
+pub use failure::Failure;
 
 /// Runs the command line of this process and returns its exit code.
 pub fn main() -> ExitCode {

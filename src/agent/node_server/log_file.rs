@@ -9,22 +9,22 @@ use jiff::Timestamp;
 
 /// Which lines are wanted, and how they are shown.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Selection {
-    pub(super) timestamps: bool,
-    pub(super) since: Option<Timestamp>,
+pub struct Selection {
+    pub timestamps: bool,
+    pub since: Option<Timestamp>,
     /// `None` is both.
-    pub(super) stream: Option<Stream>,
+    pub stream: Option<Stream>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stream {
+pub enum Stream {
     Stdout,
     Stderr,
 }
 
 impl Selection {
     /// Appends what is to be shown of one line of the file (without its newline).
-    pub(super) fn render(&self, line: &[u8], out: &mut Vec<u8>) {
+    pub fn render(&self, line: &[u8], out: &mut Vec<u8>) {
         let mut parts = line.splitn(4, |byte| *byte == b' ');
         let (Some(time), Some(stream), Some(tag)) = (parts.next(), parts.next(), parts.next()) else { return };
         let content = parts.next().unwrap_or_default();
@@ -49,7 +49,7 @@ impl Selection {
 }
 
 /// Where the last `lines` lines of the file begin.
-pub(super) fn tail<F: Read + Seek>(file: &mut F, lines: u64) -> std::io::Result<u64> {
+pub fn tail<F: Read + Seek>(file: &mut F, lines: u64) -> std::io::Result<u64> {
     const BLOCK: u64 = 4096;
     let end = file.seek(SeekFrom::End(0))?;
     if lines == 0 {

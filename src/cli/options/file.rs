@@ -47,7 +47,8 @@ fn parts(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(paths)
 }
 
-fn merge(typed: &mut Typed, path: &Path, text: &str) -> Result<(), Failure> {
+/// Reads one file's text.
+pub fn merge(typed: &mut Typed, path: &Path, text: &str) -> Result<(), Failure> {
     let wrong = |what: String| Failure::usage(format!("{}: {what}", path.display()));
     if text.trim().is_empty() {
         return Ok(());

@@ -148,11 +148,7 @@ async fn serve_connection(mut stream: TcpStream, resolver: &Resolver) -> io::Res
         let Ok(length) = tokio::time::timeout(IDLE, stream.read_u16()).await else { return Ok(()) };
         let mut packet = vec![0; usize::from(length?)];
         tokio::time::timeout(IDLE, stream.read_exact(&mut packet)).await.map_err(io::Error::other)??;
-        let answer = match resolver.read(&packet, Transport::Tcp) {
-            Step::Ignore => return Ok(()),
-            Step::Reply(answer) => answer,
-            Step::Ask(asked) => resolver.ask(*asked, &packet).await,
-        };
+        let Some(answer) = resolver.answer(&packet, Transport::Tcp).await else { return Ok(()) };
         let length = u16::try_from(answer.len()).map_err(io::Error::other)?;
         stream.write_all(&[&length.to_be_bytes(), answer.as_slice()].concat()).await?;
     }
@@ -187,6 +183,15 @@ impl Asked {
 impl Resolver {
     pub fn new(zone: Zone, upstream: Upstream) -> Self {
         Self { zone, upstream }
+    }
+
+    /// The answer to a packet, from the zone or from an upstream server; `None` when it is no query.
+    pub async fn answer(&self, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
+        match self.read(packet, transport) {
+            Step::Ignore => None,
+            Step::Reply(answer) => Some(answer),
+            Step::Ask(asked) => Some(self.ask(*asked, packet).await),
+        }
     }
 
     /// Reads a packet and answers it from the zone where that can.
