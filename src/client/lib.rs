@@ -9,6 +9,7 @@ pub mod events;
 pub mod key;
 pub mod lease;
 pub mod path;
+pub mod placement;
 pub mod remote;
 pub mod rest;
 pub mod source;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use coracle_api::Object;
 use coracle_client::events::{Report, Severity, Subject};
+use coracle_client::placement::Taint;
 use coracle_client::{Change, Controller, Error, Key, Next, Project, Selection, View, found};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -24,8 +25,6 @@ use crate::{Scope, resources, time};
 pub mod eviction;
 pub mod taints;
 
-use taints::TaintView;
-
 /// How long a node may be silent (upstream's --node-monitor-grace-period), and a new one before its first status.
 const GRACE: Duration = Duration::from_secs(50);
 const STARTUP_GRACE: Duration = Duration::from_secs(60);
@@ -33,16 +32,19 @@ const LEASES: &str = "kube-node-lease";
 const HEARTBEAT_CONDITIONS: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 
 /// What is remembered of a node.
+#[derive(Default)]
 pub struct NodeView {
     /// Type, status and last heartbeat.
-    conditions: Box<[Condition]>,
-    pub taints: Box<[TaintView]>,
-    unschedulable: bool,
+    pub(crate) conditions: Box<[Condition]>,
+    pub taints: Box<[Taint]>,
+    pub(crate) unschedulable: bool,
+    /// Sorted by key.
+    pub labels: Box<[(Box<str>, Box<str>)]>,
 }
 
 #[derive(Deserialize, Default, Clone, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
-struct Condition {
+pub(crate) struct Condition {
     #[serde(rename = "type")]
     kind: Box<str>,
     status: Box<str>,
@@ -61,7 +63,7 @@ impl Project for NodeView {
         #[derive(Deserialize, Default)]
         #[serde(default)]
         struct Spec {
-            taints: Box<[TaintView]>,
+            taints: Box<[Taint]>,
             unschedulable: bool,
         }
         #[derive(Deserialize, Default)]
@@ -70,7 +72,12 @@ impl Project for NodeView {
             conditions: Box<[Condition]>,
         }
         let Decoded { spec, status } = object.decode().ok()?;
-        Some(Self { conditions: status.conditions, taints: spec.taints, unschedulable: spec.unschedulable })
+        Some(Self {
+            conditions: status.conditions,
+            taints: spec.taints,
+            unschedulable: spec.unschedulable,
+            labels: object.meta().labels.clone(),
+        })
     }
 }
 

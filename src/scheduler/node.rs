@@ -3,6 +3,7 @@
 use coracle_api::Object;
 use coracle_api::quantity::Quantity;
 use coracle_client::Project;
+use coracle_client::placement::Taint;
 use serde::Deserialize;
 
 use crate::requests::{Amounts, Written};
@@ -16,15 +17,6 @@ pub struct NodeView {
     pub allocatable: Amounts,
     /// How many pods the node takes.
     pub pods: i64,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Taint {
-    pub key: Box<str>,
-    pub value: Box<str>,
-    /// `NoSchedule`, `PreferNoSchedule`, `NoExecute`.
-    pub effect: Box<str>,
 }
 
 impl Project for NodeView {

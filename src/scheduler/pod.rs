@@ -1,10 +1,12 @@
 //! What the scheduler remembers of a pod.
 
+use std::collections::BTreeMap;
+
 use coracle_api::Object;
 use coracle_client::Project;
+use coracle_client::placement::{NodeAffinity, Toleration};
 use serde::Deserialize;
 
-use crate::node::Taint;
 use crate::requests::{Amounts, Written};
 
 /// A pod. What it wants is kept only as long as it has no node.
@@ -29,7 +31,7 @@ pub struct Wants {
     pub priority: i32,
     /// Has scheduling gates: not to be scheduled yet.
     pub gated: bool,
-    pub node_selector: Box<[(Box<str>, Box<str>)]>,
+    pub node_selector: BTreeMap<Box<str>, Box<str>>,
     pub affinity: NodeAffinity,
     pub tolerations: Box<[Toleration]>,
 }
@@ -41,63 +43,6 @@ pub struct HostPort {
     pub ip: Box<str>,
     pub protocol: Box<str>,
     pub port: u16,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Toleration {
-    pub key: Box<str>,
-    pub operator: Box<str>,
-    pub value: Box<str>,
-    pub effect: Box<str>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct NodeAffinity {
-    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
-    pub required: Option<Required>,
-    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution")]
-    pub preferred: Box<[Preferred]>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Required {
-    /// One of them has to match.
-    pub node_selector_terms: Box<[Term]>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Preferred {
-    pub weight: i64,
-    pub preference: Term,
-}
-
-/// All expressions have to match; a term without any matches nothing.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Term {
-    pub match_expressions: Box<[Expression]>,
-    pub match_fields: Box<[Expression]>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Expression {
-    pub key: Box<str>,
-    pub operator: Box<str>,
-    pub values: Box<[Box<str>]>,
-}
-
-impl Toleration {
-    /// core/v1 Toleration.ToleratesTaint.
-    pub fn tolerates(&self, taint: &Taint) -> bool {
-        (self.effect.is_empty() || self.effect == taint.effect)
-            && (self.key.is_empty() || self.key == taint.key)
-            && (&*self.operator == "Exists" || self.value == taint.value)
-    }
 }
 
 /// What a container without a request counts for in scores.
@@ -116,7 +61,7 @@ impl Project for PodView {
                 scheduler: spec.scheduler_name.clone(),
                 priority: spec.priority,
                 gated: !spec.scheduling_gates.is_empty(),
-                node_selector: spec.node_selector.clone().into_iter().collect(),
+                node_selector: spec.node_selector.clone(),
                 affinity,
                 tolerations: spec.tolerations.clone(),
             })
@@ -204,7 +149,7 @@ struct Spec {
     scheduler_name: Box<str>,
     priority: i32,
     scheduling_gates: Vec<serde::de::IgnoredAny>,
-    node_selector: std::collections::BTreeMap<Box<str>, Box<str>>,
+    node_selector: BTreeMap<Box<str>, Box<str>>,
     affinity: Affinity,
     tolerations: Box<[Toleration]>,
     containers: Vec<Container>,

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use coracle_client::events::{Report, Severity};
+use coracle_client::placement::{Taint, Toleration};
 use coracle_client::{Change, Controller, Error, Key, Next, View, found};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::{Pod, Toleration};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
 
 use super::NodeView;
-use super::taints::TaintView;
-use crate::pods::{PodView, on_node};
-use crate::replicaset::subject;
+use crate::pod_control::Parent;
+use crate::pods::{PodView, on_node, placement};
 use crate::{Scope, resources, time};
 
 const WORKERS: usize = 4;
@@ -43,7 +43,7 @@ pub fn start(scope: Scope) -> BoxFuture<'static, ()> {
     async move { controller.run(&shutdown, move |key| this.clone().reconcile(key)).await }.boxed()
 }
 
-fn evicting(node: Option<&NodeView>) -> Vec<TaintView> {
+fn evicting(node: Option<&NodeView>) -> Vec<Taint> {
     let taints = node.iter().flat_map(|node| node.taints.iter());
     taints.filter(|taint| &*taint.effect == "NoExecute").cloned().collect()
 }
@@ -64,8 +64,8 @@ impl Evictions {
         };
         let node = spec.node_name.as_deref().and_then(|name| self.nodes.get(&Key::cluster(name)));
         let taints = evicting(node.as_ref().map(|it| &***it));
-        let tolerations = spec.tolerations.as_deref().unwrap_or_default();
-        match stays(&taints, tolerations, self.scope.clock.now()) {
+        let tolerations: Vec<Toleration> = placement(&spec.tolerations)?;
+        match stays(&taints, &tolerations, self.scope.clock.now()) {
             Stay::Forever => Ok(Next::Done),
             Stay::For(left) if !left.is_zero() => Ok(Next::After(left)),
             Stay::For(_) => self.evict(&api, &key, &pod).await,
@@ -73,7 +73,7 @@ impl Evictions {
     }
 
     async fn evict(&self, api: &Api<Pod>, key: &Key, pod: &Pod) -> Result<Next, Error> {
-        let subject = subject("v1", "Pod", &pod.metadata);
+        let subject = Parent { api_version: "v1", kind: "Pod", meta: &pod.metadata }.subject();
         let message = format!("Marking for deletion Pod {key}");
         let report =
             Report { subject, severity: Severity::Normal, reason: "TaintManagerEviction", action: "", message };
@@ -103,10 +103,10 @@ enum Stay {
 }
 
 /// How long a pod with these tolerations may stay on a node with these NoExecute taints.
-fn stays(taints: &[TaintView], tolerations: &[Toleration], now: SystemTime) -> Stay {
+fn stays(taints: &[Taint], tolerations: &[Toleration], now: SystemTime) -> Stay {
     let mut stay = Stay::Forever;
     for taint in taints {
-        let matching: Vec<_> = tolerations.iter().filter(|toleration| tolerates(toleration, taint)).collect();
+        let matching: Vec<_> = tolerations.iter().filter(|toleration| toleration.tolerates(taint)).collect();
         if matching.is_empty() {
             return Stay::For(Duration::ZERO);
         }
@@ -123,37 +123,22 @@ fn stays(taints: &[TaintView], tolerations: &[Toleration], now: SystemTime) -> S
     stay
 }
 
-/// core/v1 Toleration.ToleratesTaint.
-fn tolerates(toleration: &Toleration, taint: &TaintView) -> bool {
-    let is =
-        |mine: &Option<String>, of_taint: &str| mine.as_deref().is_none_or(|mine| mine.is_empty() || mine == of_taint);
-    let equal = toleration.operator.as_deref() != Some("Exists");
-    is(&toleration.effect, &taint.effect)
-        && is(&toleration.key, &taint.key)
-        && (!equal || toleration.value.as_deref().unwrap_or_default() == &*taint.value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn toleration(key: &str, seconds: Option<i64>) -> Toleration {
         Toleration {
-            key: Some(key.to_owned()),
-            operator: Some("Exists".to_owned()),
-            effect: Some("NoExecute".to_owned()),
+            key: key.into(),
+            operator: "Exists".into(),
+            effect: "NoExecute".into(),
             toleration_seconds: seconds,
-            value: None,
+            value: "".into(),
         }
     }
 
-    fn taint(key: &str, added: &str) -> TaintView {
-        TaintView {
-            key: key.into(),
-            effect: "NoExecute".into(),
-            time_added: Some(added.into()),
-            ..TaintView::default()
-        }
+    fn taint(key: &str, added: &str) -> Taint {
+        Taint { key: key.into(), effect: "NoExecute".into(), time_added: Some(added.into()), ..Taint::default() }
     }
 
     #[test]

@@ -1,18 +1,8 @@
 //! Which taints a node's conditions ask for.
 
+use coracle_client::placement::Taint as TaintView;
 use k8s_openapi::api::core::v1::Taint;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use serde::Deserialize;
-
-/// A taint, as views keep it.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct TaintView {
-    pub key: Box<str>,
-    pub value: Box<str>,
-    pub effect: Box<str>,
-    pub time_added: Option<Box<str>>,
-}
 
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 const NOT_READY: &str = "node.kubernetes.io/not-ready";

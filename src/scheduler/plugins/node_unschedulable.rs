@@ -1,7 +1,8 @@
 //! NodeUnschedulable: a cordoned node takes only pods that tolerate it.
 
+use coracle_client::placement::Taint;
+
 use crate::framework::{Happened, Judge, Plugin, Prepared};
-use crate::node::Taint;
 use crate::pod::PodView;
 use crate::snapshot::{NodeInfo, Snapshot};
 
@@ -15,11 +16,8 @@ impl Plugin for NodeUnschedulable {
     }
 
     fn prepare<'a>(&self, pod: &'a PodView, _: &'a Snapshot) -> Prepared<'a> {
-        let taint = Taint {
-            key: "node.kubernetes.io/unschedulable".into(),
-            effect: "NoSchedule".into(),
-            value: Box::default(),
-        };
+        let taint =
+            Taint { key: "node.kubernetes.io/unschedulable".into(), effect: "NoSchedule".into(), ..Taint::default() };
         let tolerations = pod.wants.iter().flat_map(|wants| &wants.tolerations);
         if tolerations.into_iter().any(|toleration| toleration.tolerates(&taint)) {
             return Prepared::Skip;

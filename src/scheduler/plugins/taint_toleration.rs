@@ -1,7 +1,9 @@
 //! TaintToleration: taints that a pod does not tolerate keep it away, or count against the node.
 
+use coracle_client::placement::{Toleration, untolerated};
+
 use crate::framework::{Happened, Judge, Plugin, Prepared, by_highest};
-use crate::pod::{PodView, Toleration};
+use crate::pod::PodView;
 use crate::snapshot::{NodeInfo, Snapshot};
 
 pub(super) struct TaintToleration;
@@ -27,23 +29,16 @@ impl Plugin for TaintToleration {
     }
 }
 
-impl Tolerations<'_> {
-    fn untolerated<'a>(&'a self, node: &'a NodeInfo, effects: &'a [&str]) -> impl Iterator<Item = ()> + 'a {
-        let taints = node.node.taints.iter().filter(|taint| effects.contains(&&*taint.effect));
-        taints.filter(|taint| !self.0.iter().any(|toleration| toleration.tolerates(taint))).map(|_| ())
-    }
-}
-
 impl Judge for Tolerations<'_> {
     fn filter(&self, node: &NodeInfo) -> Vec<String> {
-        match self.untolerated(node, &["NoSchedule", "NoExecute"]).next() {
+        match untolerated(&node.node.taints, self.0, &["NoSchedule", "NoExecute"]).next() {
             None => Vec::new(),
-            Some(()) => vec!["node(s) had untolerated taint(s)".to_owned()],
+            Some(_) => vec!["node(s) had untolerated taint(s)".to_owned()],
         }
     }
 
     fn score(&self, node: &NodeInfo) -> Option<i64> {
-        Some(self.untolerated(node, &["PreferNoSchedule"]).count() as i64)
+        Some(untolerated(&node.node.taints, self.0, &["PreferNoSchedule"]).count() as i64)
     }
 
     fn normalize(&self, scores: &mut [i64]) {
