@@ -14,8 +14,9 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 
+use crate::pod_control::Parent;
 use crate::pods::PodView;
-use crate::replicaset::{SetView, subject};
+use crate::replicaset::SetView;
 use crate::{Scope, owners, resources, time};
 
 mod annotations;
@@ -218,7 +219,8 @@ impl Deployments {
     }
 
     fn report(&self, deployment: &Deployment, severity: Severity, reason: &'static str, message: String) {
-        let subject = subject("apps/v1", "Deployment", &deployment.metadata);
+        let parent = Parent { api_version: "apps/v1", kind: "Deployment", meta: &deployment.metadata };
+        let subject = parent.subject();
         self.scope.events.report(Report { subject, severity, reason, action: "", message });
     }
 }

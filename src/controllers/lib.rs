@@ -13,18 +13,27 @@ use coracle_client::events::{Recorder, Reporter};
 use coracle_client::{ObjectSource, Views};
 use futures::future::BoxFuture;
 
+pub mod claims;
+pub mod cronjob;
+pub mod daemonset;
 pub mod deployment;
 pub mod endpointslice;
 pub mod garbage;
+pub mod hash;
+pub mod history;
+pub mod job;
 pub mod namespace;
 pub mod node;
 pub mod owners;
+pub mod percent;
+pub mod pod_control;
 pub mod pod_gc;
 pub mod pods;
 pub mod replicaset;
 pub mod resources;
 pub mod root_ca;
 pub mod service_account;
+pub mod statefulset;
 pub mod time;
 
 /// What the controllers are given.
@@ -61,9 +70,19 @@ pub struct Row {
     start: fn(Scope) -> BoxFuture<'static, ()>,
 }
 
-pub static CONTROLLERS: [Row; 10] = [
+pub static CONTROLLERS: [Row; 16] = [
     Row { name: "deployment-controller", account: "deployment-controller", start: deployment::start },
     Row { name: "replicaset-controller", account: "replicaset-controller", start: replicaset::start },
+    Row {
+        name: "replicationcontroller-controller",
+        account: "replication-controller",
+        start: replicaset::start_replication,
+    },
+    Row { name: "daemonset-controller", account: "daemon-set-controller", start: daemonset::start },
+    Row { name: "statefulset-controller", account: "statefulset-controller", start: statefulset::start },
+    Row { name: "job-controller", account: "job-controller", start: job::start },
+    Row { name: "cronjob-controller", account: "cronjob-controller", start: cronjob::start },
+    Row { name: "ttl-after-finished-controller", account: "ttl-after-finished-controller", start: job::ttl::start },
     Row { name: "endpoint-slice-controller", account: "endpointslice-controller", start: endpointslice::start },
     Row { name: "namespace-controller", account: "namespace-controller", start: namespace::start },
     Row { name: "garbage-collector-controller", account: "generic-garbage-collector", start: garbage::start },

@@ -2,13 +2,17 @@
 //!
 //! Upstream: pkg/controller/controller_ref_manager.go.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{Api, Patch, PatchParams};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use coracle_client::{Error, found};
+use coracle_client::{Change, Error, Item, Key, found};
+
+use crate::pods::PodView;
 
 /// metav1.OwnerReference, as views keep it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -33,6 +37,16 @@ pub fn controller_uid(meta: &ObjectMeta) -> &str {
     owners.iter().find(|owner| owner.controller == Some(true)).map_or("", |owner| &owner.uid)
 }
 
+/// The keys of the owners of a kind that manage a pod, or did before the change.
+pub fn keys_of(change: &Change<PodView>, kind: &str) -> Vec<Key> {
+    let pods = [change.former(), change.present()].into_iter().flatten();
+    let owner = |pod: &Arc<Item<PodView>>| {
+        let owner = pod.owner.as_ref().filter(|owner| &*owner.kind == kind)?;
+        Some(Key::new(pod.key.namespace.clone(), &*owner.name))
+    };
+    pods.filter_map(owner).collect()
+}
+
 /// A reference that makes `meta` the managing owner.
 pub fn reference(api_version: &str, kind: &str, meta: &ObjectMeta) -> OwnerReference {
     OwnerReference {
@@ -51,8 +65,7 @@ pub async fn adopt<K>(api: &Api<K>, name: &str, uid: &str, owner: &OwnerReferenc
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let patch = json!({"metadata": {"ownerReferences": [owner], "uid": uid}});
-    found(api.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await)
+    patch(api, name, json!({"metadata": {"ownerReferences": [owner], "uid": uid}})).await
 }
 
 /// Takes the reference to the owner `owner_uid` from an object that is no longer selected.
@@ -60,7 +73,16 @@ pub async fn release<K>(api: &Api<K>, name: &str, uid: &str, owner_uid: &str) ->
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let patch = json!({"metadata": {"ownerReferences": [{"$patch": "delete", "uid": owner_uid}], "uid": uid}});
+    patch(api, name, json!({"metadata": {"ownerReferences": [{"$patch": "delete", "uid": owner_uid}], "uid": uid}}))
+        .await
+}
+
+/// A strategic merge patch of metadata that names the object's UID; `None` when the object, or what is to be taken
+/// away, is gone.
+pub async fn patch<K>(api: &Api<K>, name: &str, patch: Value) -> Result<Option<K>, Error>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
     match found(api.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await) {
         // Another object of the name, or the reference is gone already.
         Err(error) if error.reason() == "Invalid" => Ok(None),

@@ -1,7 +1,8 @@
 //! What controllers remember of a pod: one view for all of them.
 
 use coracle_api::Object;
-use coracle_client::Project;
+use coracle_client::placement::NodeAffinity;
+use coracle_client::{Error, Project};
 use serde::Deserialize;
 
 use crate::owners::{Owner, controller_of};
@@ -30,7 +31,33 @@ pub struct PodView {
     pub restarts: (i32, i32),
     /// controller.kubernetes.io/pod-deletion-cost.
     pub deletion_cost: i32,
+    /// The node that a pod without one is made for: a DaemonSet's pod names it in its affinity.
+    pub target: Box<str>,
+    /// Of pods that a Job counts.
+    pub work: Option<Box<Work>>,
 }
+
+/// What a Job wants to know of its pods. Times are seconds since the epoch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Work {
+    /// Carries the finalizer that keeps the pod until it is counted.
+    pub tracked: bool,
+    /// batch.kubernetes.io/job-completion-index.
+    pub index: Option<u32>,
+    /// Failures of the index before this pod: counted ones, and those that a policy ignored.
+    pub failures: i32,
+    pub ignored_failures: i32,
+    /// When it ended, as far as that is known.
+    pub finished: i64,
+    /// Restarts of all containers together.
+    pub restarts: i32,
+    /// Containers that ended with another code than 0, in upstream's order.
+    pub exits: Box<[(Box<str>, i32)]>,
+    /// Type and status.
+    pub conditions: Box<[(Box<str>, Box<str>)]>,
+}
+
+pub const JOB_TRACKING: &str = "batch.kubernetes.io/job-tracking";
 
 /// A container port that has a name.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -75,15 +102,20 @@ impl Project for PodView {
             pod.spec.init_containers.iter().filter(|it| &*it.restart_policy == "Always").map(|it| &*it.name).collect();
         let statuses = &pod.status.container_statuses;
         let side_statuses = pod.status.init_container_statuses.iter().filter(|it| sidecars.contains(&&*it.name));
-        let mut ips: Vec<Box<str>> = pod.status.pod_ips.into_iter().map(|it| it.ip).collect();
+        let mut ips: Vec<Box<str>> = pod.status.pod_ips.iter().map(|it| it.ip.clone()).collect();
         if ips.is_empty() && !pod.status.pod_ip.is_empty() {
-            ips.push(pod.status.pod_ip);
+            ips.push(pod.status.pod_ip.clone());
         }
         let sidecar_containers = pod.spec.init_containers.iter().filter(|it| &*it.restart_policy == "Always");
         let ports = pod.spec.containers.iter().chain(sidecar_containers).flat_map(|it| it.ports.clone());
+        let owner = controller_of(&pod.metadata.owner_references).cloned();
+        let tracked = pod.metadata.finalizers.iter().any(|finalizer| &**finalizer == JOB_TRACKING);
+        let of_job = tracked || owner.as_ref().is_some_and(|owner| &*owner.kind == "Job");
         Some(Self {
+            work: of_job.then(|| Box::new(work(&pod, tracked))),
+            target: if pod.spec.node_name.is_empty() { pod.spec.affinity.target() } else { "".into() },
             labels: object.meta().labels.clone(),
-            owner: controller_of(&pod.metadata.owner_references).cloned(),
+            owner,
             created: parse_seconds(&pod.metadata.creation_timestamp).unwrap_or_default(),
             deleting: pod.metadata.deletion_timestamp.is_some(),
             node: pod.spec.node_name,
@@ -110,9 +142,62 @@ impl Project for PodView {
     }
 }
 
+/// A part of a decoded spec in the form that `coracle_client::placement` judges; the default for what is absent.
+pub fn placement<T: serde::de::DeserializeOwned + Default>(part: &Option<impl serde::Serialize>) -> Result<T, Error> {
+    Ok(part
+        .as_ref()
+        .map(serde_json::to_value)
+        .transpose()?
+        .map(serde_json::from_value)
+        .transpose()?
+        .unwrap_or_default())
+}
+
 /// The term under which the pods of a node are found.
 pub fn on_node(name: &str) -> Box<str> {
     format!("node/{name}").into()
+}
+
+/// Upstream: pkg/controller/job backoff_utils.go getFinishedTime, pod_failure_policy.go.
+fn work(pod: &Pod, tracked: bool) -> Work {
+    let (annotations, status) = (&pod.metadata.annotations, &pod.status);
+    let sidecars: Vec<&str> =
+        pod.spec.init_containers.iter().filter(|it| &*it.restart_policy == "Always").map(|it| &*it.name).collect();
+    let side = status.init_container_statuses.iter().filter(|it| sidecars.contains(&&*it.name));
+    let ends: Vec<Option<i64>> = status
+        .container_statuses
+        .iter()
+        .chain(side)
+        .map(|it| parse_seconds(&it.state.terminated.as_ref()?.finished_at))
+        .collect();
+    let ended = if ends.iter().all(Option::is_some) { ends.into_iter().flatten().max() } else { None };
+    let unready = || {
+        let ready = status.conditions.iter().find(|it| &*it.kind == "Ready" && &*it.status == "False")?;
+        parse_seconds(&ready.last_transition_time)
+    };
+    let deleted = || {
+        let at = parse_seconds(pod.metadata.deletion_timestamp.as_deref()?)?;
+        Some(at - pod.metadata.deletion_grace_period_seconds)
+    };
+    let all = || status.container_statuses.iter().chain(&status.init_container_statuses);
+    let exit = |it: &ContainerStatus| {
+        let code = it.state.terminated.as_ref()?.exit_code;
+        (code != 0).then(|| (it.name.clone(), code))
+    };
+    Work {
+        tracked,
+        index: annotations.index.parse().ok(),
+        failures: annotations.failures.parse().unwrap_or(0).max(0),
+        ignored_failures: annotations.ignored_failures.parse().unwrap_or(0).max(0),
+        finished: ended
+            .or_else(unready)
+            .or_else(deleted)
+            .or_else(|| parse_seconds(&pod.metadata.creation_timestamp))
+            .unwrap_or_default(),
+        restarts: all().map(|it| it.restart_count).sum(),
+        exits: all().filter_map(exit).collect(),
+        conditions: status.conditions.iter().map(|it| (it.kind.clone(), it.status.clone())).collect(),
+    }
 }
 
 #[derive(Deserialize)]
@@ -132,6 +217,10 @@ struct Metadata {
     #[serde(default)]
     deletion_timestamp: Option<Box<str>>,
     #[serde(default)]
+    deletion_grace_period_seconds: i64,
+    #[serde(default)]
+    finalizers: Vec<Box<str>>,
+    #[serde(default)]
     owner_references: Vec<Owner>,
     #[serde(default)]
     annotations: Annotations,
@@ -141,6 +230,12 @@ struct Metadata {
 struct Annotations {
     #[serde(rename = "controller.kubernetes.io/pod-deletion-cost", default)]
     cost: Box<str>,
+    #[serde(rename = "batch.kubernetes.io/job-completion-index", default)]
+    index: Box<str>,
+    #[serde(rename = "batch.kubernetes.io/job-index-failure-count", default)]
+    failures: Box<str>,
+    #[serde(rename = "batch.kubernetes.io/job-index-ignored-failure-count", default)]
+    ignored_failures: Box<str>,
 }
 
 #[derive(Deserialize, Default)]
@@ -150,6 +245,7 @@ struct Spec {
     host_network: bool,
     hostname: Box<str>,
     subdomain: Box<str>,
+    affinity: Affinity,
     containers: Vec<Container>,
     init_containers: Vec<Container>,
 }
@@ -195,4 +291,34 @@ struct Condition {
 struct ContainerStatus {
     name: Box<str>,
     restart_count: i32,
+    state: ContainerState,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ContainerState {
+    terminated: Option<Terminated>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Terminated {
+    exit_code: i32,
+    finished_at: Box<str>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Affinity {
+    node_affinity: NodeAffinity,
+}
+
+impl Affinity {
+    /// Upstream: pkg/controller/daemon/util GetTargetNodeName.
+    fn target(&self) -> Box<str> {
+        let terms = self.node_affinity.required.iter().flat_map(|required| &required.node_selector_terms);
+        let fields = terms.flat_map(|term| &term.match_fields);
+        let named = fields.filter(|it| &*it.key == "metadata.name" && &*it.operator == "In" && it.values.len() == 1);
+        named.map(|it| it.values[0].clone()).next().unwrap_or_default()
+    }
 }

@@ -45,3 +45,31 @@ pub fn replica_sets() -> Resource {
 pub fn endpoint_slices() -> Resource {
     row("discovery.k8s.io", "v1", "endpointslices")
 }
+
+pub fn replication_controllers() -> Resource {
+    row("", "v1", "replicationcontrollers")
+}
+
+pub fn jobs() -> Resource {
+    row("batch", "v1", "jobs")
+}
+
+pub fn cron_jobs() -> Resource {
+    row("batch", "v1", "cronjobs")
+}
+
+pub fn daemon_sets() -> Resource {
+    row("apps", "v1", "daemonsets")
+}
+
+pub fn stateful_sets() -> Resource {
+    row("apps", "v1", "statefulsets")
+}
+
+pub fn revisions() -> Resource {
+    row("apps", "v1", "controllerrevisions")
+}
+
+pub fn claims() -> Resource {
+    row("", "v1", "persistentvolumeclaims")
+}

@@ -26,3 +26,13 @@ pub fn until(seconds: i64, now: SystemTime) -> Duration {
 pub fn seconds(time: SystemTime) -> i64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map(|since| since.as_secs() as i64).unwrap_or_default()
 }
+
+/// Seconds since the epoch.
+pub fn seconds_of(time: &Time) -> i64 {
+    time.0.as_second()
+}
+
+/// The API's form of seconds since the epoch.
+pub fn from_seconds(seconds: i64) -> Option<Time> {
+    Timestamp::from_second(seconds).ok().map(Time)
+}

@@ -5,7 +5,7 @@ use coracle_api::Status;
 use super::Request;
 
 /// Group, plural (`*` for all) and what is missing.
-const WARNED: [(&str, &str, &str); 14] = [
+const WARNED: [(&str, &str, &str); 10] = [
     ("networking.k8s.io", "networkpolicies", "enforce NetworkPolicy"),
     ("networking.k8s.io", "ingresses", "serve Ingress"),
     ("networking.k8s.io", "ingressclasses", "serve Ingress"),
@@ -13,10 +13,6 @@ const WARNED: [(&str, &str, &str); 14] = [
     ("", "resourcequotas", "enforce ResourceQuota"),
     ("", "limitranges", "enforce LimitRange"),
     ("", "persistentvolumeclaims", "bind PersistentVolumeClaims"),
-    ("", "replicationcontrollers", "run the ReplicationController controller"),
-    ("apps", "statefulsets", "run the StatefulSet controller"),
-    ("apps", "daemonsets", "run the DaemonSet controller"),
-    ("batch", "*", "run the Job and CronJob controllers"),
     ("autoscaling", "*", "run the HorizontalPodAutoscaler controller"),
     ("storage.k8s.io", "storageclasses", "provision volumes"),
     ("flowcontrol.apiserver.k8s.io", "*", "enforce API priority and fairness"),

@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use coracle_client::Error;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStatus, ReplicaSet};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Set, annotations, scaling, set, status};
+use crate::percent::scaled;
 
 /// What is to be written. Sets are written where they changed.
 #[derive(Debug)]
@@ -279,17 +279,4 @@ fn fence_posts(spec: &DeploymentSpec, desired: i32) -> (i32, i32) {
     let unavailable = if surge == 0 && unavailable == 0 { 1 } else { unavailable };
     // Without replicas nothing can be unavailable.
     if desired == 0 { (surge, 0) } else { (surge, unavailable.min(desired)) }
-}
-
-fn scaled(value: Option<&IntOrString>, total: i32, round_up: bool) -> i32 {
-    match value {
-        None => 0,
-        Some(IntOrString::Int(number)) => *number,
-        Some(IntOrString::String(text)) => {
-            let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-            let hundredths = percent * i64::from(total);
-            let rounded = if round_up { (hundredths + 99) / 100 } else { hundredths / 100 };
-            i32::try_from(rounded).unwrap_or(i32::MAX)
-        }
-    }
 }

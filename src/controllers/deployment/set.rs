@@ -1,13 +1,11 @@
 //! A ReplicaSet as a plan changes it, and the making of a new one.
 
-use std::hash::Hasher;
-
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::annotations;
-use crate::owners;
+use crate::{hash, owners};
 
 /// The label that tells the pods of a Deployment's sets apart.
 const HASH_LABEL: &str = "pod-template-hash";
@@ -124,7 +122,7 @@ fn without_hash(template: &PodTemplateSpec) -> PodTemplateSpec {
 pub(super) fn make(deployment: &Deployment) -> ReplicaSet {
     let spec = deployment.spec.clone();
     let collisions = deployment.status.as_ref().and_then(|status| status.collision_count);
-    let hash = template_hash(&spec.template, collisions);
+    let hash = hash::name_of(&spec.template, collisions);
     let mut template = spec.template;
     let labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
     labels.insert(HASH_LABEL.to_owned(), hash.clone());
@@ -148,34 +146,5 @@ pub(super) fn make(deployment: &Deployment) -> ReplicaSet {
             template: Some(template),
         },
         status: None,
-    }
-}
-
-/// A name for a template. Not upstream's value (which hashes Go's memory), but of its form: FNV-1a in the alphabet
-/// of generated names.
-fn template_hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
-    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    let mut hasher = Fnv(0x811c_9dc5);
-    // A tree of typed fields always encodes; an empty text would only make a worse name.
-    hasher.write(serde_json::to_string(template).unwrap_or_default().as_bytes());
-    if let Some(collisions) = collisions {
-        hasher.write(&collisions.to_le_bytes());
-    }
-    let number = hasher.finish().to_string();
-    number.bytes().map(|digit| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()])).collect()
-}
-
-/// FNV-1a, 32 bits.
-struct Fnv(u32);
-
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0.into()
     }
 }

@@ -12,7 +12,7 @@ use crate::pods::PodView;
 
 /// `pods` in the order in which they are to be deleted. `related` are the active pods whose company counts; `now` is
 /// seconds since the epoch.
-pub(super) fn first_to_go(
+pub(crate) fn first_to_go(
     pods: &[Arc<Item<PodView>>],
     related: &[Arc<Item<PodView>>],
     now: i64,
