@@ -20,6 +20,11 @@ pub trait Plugin: Send + Sync {
     /// Looks at the pod once, before any node.
     fn prepare<'a>(&self, pod: &'a PodView, snapshot: &'a Snapshot) -> Prepared<'a>;
 
+    /// Whether a node that this plugin refused may do once other pods have left it.
+    fn yields_to_preemption(&self) -> bool {
+        false
+    }
+
     /// Whether what happened could make the plugin accept a node that it refused.
     fn may_help(&self, happened: Happened) -> bool;
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use coracle_api::Object;
 use coracle_client::Project;
 use coracle_client::placement::{NodeAffinity, Toleration};
+use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::requests::{Amounts, Written};
@@ -21,6 +22,15 @@ pub struct PodView {
     pub deleting: bool,
     pub finished: bool,
     pub wants: Option<Box<Wants>>,
+    pub priority: i32,
+    /// Sorted by key.
+    pub labels: Box<[(Box<str>, Box<str>)]>,
+    /// Seconds since the epoch; of its creation as long as it has not started.
+    pub started: i64,
+    /// On its way out because this scheduler wanted its place.
+    pub preempted: bool,
+    /// The node where place is being made for it; empty for none.
+    pub nominated: Box<str>,
     /// What the PodScheduled condition says, as long as there is no node: reason and message.
     pub condition: Option<(Box<str>, Box<str>)>,
 }
@@ -28,7 +38,8 @@ pub struct PodView {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Wants {
     pub scheduler: Box<str>,
-    pub priority: i32,
+    /// Takes no other's place.
+    pub never_preempts: bool,
     /// Has scheduling gates: not to be scheduled yet.
     pub gated: bool,
     pub node_selector: BTreeMap<Box<str>, Box<str>>,
@@ -54,12 +65,15 @@ impl Project for PodView {
         let pod: Pod = object.decode().ok()?;
         let spec = pod.spec;
         let finished = matches!(&*pod.status.phase, "Succeeded" | "Failed");
+        let target = |it: &Condition| &*it.kind == "DisruptionTarget" && &*it.reason == "PreemptionByScheduler";
+        let preempted = pod.metadata.deletion_timestamp.is_some() && pod.status.conditions.iter().any(target);
+        let started = seconds(&pod.status.start_time).or_else(|| seconds(&pod.metadata.creation_timestamp));
         let condition = pod.status.conditions.into_iter().find(|condition| &*condition.kind == "PodScheduled");
         let affinity = spec.affinity.clone().node_affinity;
         let wants = (spec.node_name.is_empty() && !finished).then(|| {
             Box::new(Wants {
                 scheduler: spec.scheduler_name.clone(),
-                priority: spec.priority,
+                never_preempts: &*spec.preemption_policy == "Never",
                 gated: !spec.scheduling_gates.is_empty(),
                 node_selector: spec.node_selector.clone(),
                 affinity,
@@ -76,6 +90,11 @@ impl Project for PodView {
                 amounts
             }),
             host_ports: host_ports(&spec),
+            priority: spec.priority,
+            labels: object.meta().labels.clone(),
+            started: started.unwrap_or_default(),
+            preempted,
+            nominated: pod.status.nominated_node_name,
             node: spec.node_name,
             deleting: pod.metadata.deletion_timestamp.is_some(),
             finished,
@@ -83,6 +102,11 @@ impl Project for PodView {
             wants,
         })
     }
+}
+
+/// Since the epoch.
+fn seconds(text: &str) -> Option<i64> {
+    text.parse::<Timestamp>().ok().map(|stamp| stamp.as_second())
 }
 
 /// The most the pod needs at any time: its containers together with the sidecars, or an init container with the
@@ -139,6 +163,8 @@ struct Pod {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata {
+    #[serde(default)]
+    creation_timestamp: Box<str>,
     deletion_timestamp: Option<serde::de::IgnoredAny>,
 }
 
@@ -148,6 +174,7 @@ struct Spec {
     node_name: Box<str>,
     scheduler_name: Box<str>,
     priority: i32,
+    preemption_policy: Box<str>,
     scheduling_gates: Vec<serde::de::IgnoredAny>,
     node_selector: BTreeMap<Box<str>, Box<str>>,
     affinity: Affinity,
@@ -188,9 +215,11 @@ struct Port {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct Status {
     phase: Box<str>,
+    start_time: Box<str>,
+    nominated_node_name: Box<str>,
     conditions: Vec<Condition>,
 }
 

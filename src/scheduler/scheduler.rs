@@ -6,6 +6,7 @@ use std::sync::Arc;
 use coracle_client::{Item, Key};
 use tokio::time::Instant;
 
+use crate::budgets::BudgetView;
 use crate::cycle::{Refusal, schedule};
 use crate::framework::{Happened, Plugin};
 use crate::node::NodeView;
@@ -26,7 +27,11 @@ pub struct Scheduler {
     /// Pods that this scheduler has to find a node for, also those whose binding is under way.
     pending: HashMap<Key, Arc<Item<PodView>>>,
     turn: usize,
+    budgets: Budgets,
 }
+
+/// All budgets, asked for only where pods may have to go.
+pub type Budgets = Box<dyn Fn() -> Vec<Arc<Item<BudgetView>>> + Send>;
 
 /// What is to be done about a pod.
 #[derive(Debug)]
@@ -38,8 +43,9 @@ pub enum Decision {
 }
 
 impl Scheduler {
-    pub fn new(plugins: Vec<Box<dyn Plugin>>) -> Self {
+    pub fn new(plugins: Vec<Box<dyn Plugin>>, budgets: Budgets) -> Self {
         Self {
+            budgets,
             plugins,
             snapshot: Snapshot::default(),
             queue: SchedulingQueue::default(),
@@ -54,6 +60,12 @@ impl Scheduler {
             self.forget(key);
             return self.left(key, now);
         };
+        let nominated =
+            (pod.node.is_empty() && !pod.finished && !pod.nominated.is_empty()).then(|| Arc::from(&*pod.nominated));
+        let known = self.pending.get(key).is_some_and(|old| !old.nominated.is_empty());
+        if nominated.is_some() || known {
+            self.snapshot.nominate(&pod, nominated);
+        }
         if !pod.node.is_empty() || pod.finished {
             self.forget(key);
             if pod.finished {
@@ -74,12 +86,13 @@ impl Scheduler {
             self.left(key, now);
         }
         let mine = pod.wants.as_ref().filter(|wants| &*wants.scheduler == NAME && !wants.gated && !pod.deleting);
-        let Some(priority) = mine.map(|wants| wants.priority) else {
+        let Some(priority) = mine.map(|_| pod.priority) else {
             self.forget(key);
             return self.left(key, now);
         };
         let same = |old: &Arc<Item<PodView>>| {
-            let asks = |pod: &Item<PodView>| (pod.wants.clone(), pod.requests.clone(), pod.host_ports.clone());
+            let asks =
+                |pod: &Item<PodView>| (pod.wants.clone(), pod.priority, pod.requests.clone(), pod.host_ports.clone());
             old.uid == pod.uid && asks(old) == asks(&pod)
         };
         let unchanged = self.pending.get(key).is_some_and(same);
@@ -118,17 +131,26 @@ impl Scheduler {
                 continue;
             };
             self.turn = self.turn.wrapping_add(1);
-            return Some(match schedule(&self.plugins, &pod, &self.snapshot, self.turn) {
+            return Some(match schedule(&self.plugins, &pod, &self.snapshot, &self.budgets, self.turn) {
                 Ok(node) => {
+                    self.snapshot.forget_nomination(&key);
                     self.snapshot.place(pod.clone(), node.clone(), true);
                     Decision::Bind { pod, node }
                 }
                 Err(refusal) => {
                     self.queue.refused(&key, refusal.plugins.clone(), now);
+                    if let Some(preemption) = &refusal.preemption {
+                        self.snapshot.nominate(&pod, Some(preemption.node.clone()));
+                    }
                     Decision::Refuse { pod, refusal }
                 }
             });
         }
+    }
+
+    /// Pods of lower priority for which place was to be made on a node: they have to look again.
+    pub fn outranked(&self, node: &str, priority: i32) -> Vec<Arc<Item<PodView>>> {
+        self.snapshot.nominated_to(node).filter(|pod| pod.priority < priority).cloned().collect()
     }
 
     /// When there may be something to decide even if nothing changes.
@@ -140,6 +162,7 @@ impl Scheduler {
     fn forget(&mut self, key: &Key) {
         self.queue.remove(key);
         self.pending.remove(key);
+        self.snapshot.forget_nomination(key);
     }
 
     /// The pod takes nothing from its node any more.

@@ -14,14 +14,16 @@ use coracle_client::{Change, Error, Item, Key, ObjectSource, View, Views, found,
 use http::Method;
 use k8s_openapi::jiff::Timestamp;
 use serde::de::IgnoredAny;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
+use crate::budgets::BudgetView;
 use crate::cycle::Refusal;
 use crate::node::NodeView;
 use crate::plugins;
 use crate::pod::PodView;
+use crate::preemption::Preemption;
 use crate::scheduler::{Decision, Scheduler};
 
 /// What the scheduler is given; source and client act as `system:kube-scheduler`.
@@ -57,6 +59,7 @@ struct Service {
     events: Recorder,
     pods: View<PodView>,
     nodes: View<NodeView>,
+    budgets: View<BudgetView>,
     changed: Queue<Changed>,
     permits: Arc<Semaphore>,
     results: mpsc::Sender<Bound>,
@@ -67,6 +70,8 @@ pub async fn run(context: Context) {
     let row = |plural: &str| Resource::find("", "v1", plural).expect("the catalog holds pods and nodes");
     let views = Views::new(context.source);
     let (pods, nodes) = (views.view::<PodView>(&row("pods")), views.view::<NodeView>(&row("nodes")));
+    let budgets = Resource::find("policy", "v1", "poddisruptionbudgets").expect("the catalog holds budgets");
+    let budgets = views.view::<BudgetView>(&budgets);
     let changed = Queue::new(Shape::doubling(Duration::ZERO, Duration::ZERO));
     let (pod_changed, node_changed) = (changed.clone(), changed.clone());
     pods.subscribe(move |change: &Change<PodView>| pod_changed.add(Changed::Pod(change.item().key.clone())));
@@ -80,6 +85,7 @@ pub async fn run(context: Context) {
         clock: context.clock,
         pods,
         nodes,
+        budgets,
         changed,
         permits: Arc::new(Semaphore::new(CONCURRENT)),
         results,
@@ -92,7 +98,9 @@ impl Service {
         // A pod must not be put on the first node that happens to be known.
         self.nodes.synced().await;
         self.pods.synced().await;
-        let mut scheduler = Scheduler::new(plugins::all());
+        self.budgets.synced().await;
+        let budgets = self.budgets.clone();
+        let mut scheduler = Scheduler::new(plugins::all(), Box::new(move || budgets.list()));
         loop {
             // What is known comes before what is decided on it.
             while !self.changed.is_empty() {
@@ -101,7 +109,12 @@ impl Service {
                 }
             }
             if let Some(decision) = scheduler.next(Instant::now()) {
-                self.carry_out(decision).await;
+                let outranked = match &decision {
+                    Decision::Refuse { pod, refusal } => refusal.preemption.as_ref().map(|it| (pod.priority, it)),
+                    Decision::Bind { .. } => None,
+                };
+                let outranked = outranked.map_or(Vec::new(), |(priority, it)| scheduler.outranked(&it.node, priority));
+                self.carry_out(decision, outranked).await;
                 while let Ok(result) = bound.try_recv() {
                     scheduler.bound(&result.key, &result.uid, result.worked, Instant::now());
                 }
@@ -134,13 +147,18 @@ impl Service {
         }
     }
 
-    async fn carry_out(self: &Arc<Self>, decision: Decision) {
+    async fn carry_out(self: &Arc<Self>, decision: Decision, outranked: Vec<Arc<Item<PodView>>>) {
         let permit = self.permits.clone().acquire_owned().await.expect("the semaphore is never closed");
         let this = self.clone();
         let work = async move {
             match decision {
                 Decision::Bind { pod, node } => this.bind(&pod, &node).await,
-                Decision::Refuse { pod, refusal } => this.refuse(&pod, &refusal).await,
+                Decision::Refuse { pod, refusal } => {
+                    this.refuse(&pod, &refusal).await;
+                    if let Some(preemption) = &refusal.preemption {
+                        this.preempt(&pod, preemption, &outranked).await;
+                    }
+                }
             }
             drop(permit);
         };
@@ -179,23 +197,61 @@ impl Service {
         tracing::debug!(pod = %pod.key, plugins = ?refusal.plugins, "no node");
         self.report(pod, Severity::Warning, "FailedScheduling", "Scheduling", refusal.message.clone());
         let said = pod.condition.as_ref();
-        if said.is_some_and(|(reason, message)| &**reason == "Unschedulable" && **message == *refusal.message) {
+        let told = said.is_some_and(|(reason, message)| &**reason == "Unschedulable" && **message == *refusal.message);
+        let node = refusal.preemption.as_ref().map(|preemption| &*preemption.node);
+        if told && node.is_none_or(|node| *node == *pod.nominated) {
             return;
         }
-        if let Err(error) = self.set_condition(pod, refusal).await {
-            tracing::warn!(pod = %pod.key, error = error.chain(), "condition not written");
-        }
-    }
-
-    async fn set_condition(&self, pod: &Item<PodView>, refusal: &Refusal) -> Result<(), Error> {
         let mut condition = json!({
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": refusal.message,
         });
         if pod.condition.is_none() {
-            let now = Timestamp::try_from(self.clock.now()).unwrap_or_default();
-            condition["lastTransitionTime"] = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
+            condition["lastTransitionTime"] = self.now().into();
         }
-        let patch = json!({"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}});
+        let mut status = json!({"conditions": [condition]});
+        if let Some(node) = node {
+            status["nominatedNodeName"] = node.into();
+        }
+        if let Err(error) = self.patch_status(pod, status).await {
+            tracing::warn!(pod = %pod.key, error = error.chain(), "condition not written");
+        }
+    }
+
+    /// Makes place for a pod: those that stand in its way go, and those that were to come have to look again.
+    async fn preempt(&self, pod: &Item<PodView>, preemption: &Preemption, outranked: &[Arc<Item<PodView>>]) {
+        for other in outranked {
+            if let Err(error) = self.patch_status(other, json!({"nominatedNodeName": null})).await {
+                tracing::warn!(pod = %other.key, error = error.chain(), "nomination not taken back");
+            }
+        }
+        for victim in preemption.victims.iter().filter(|victim| !victim.deleting) {
+            match self.evict(victim).await {
+                Ok(true) => {
+                    let message = format!("Preempted by pod {} on node {}", pod.uid, preemption.node);
+                    self.report(victim, Severity::Normal, "Preempted", "Preempting", message);
+                }
+                Ok(false) => {}
+                // It is looked for again when the pod is tried next.
+                Err(error) => tracing::warn!(pod = %victim.key, error = error.chain(), "not preempted"),
+            }
+        }
+    }
+
+    /// Says whether the pod was there.
+    async fn evict(&self, victim: &Item<PodView>) -> Result<bool, Error> {
+        let condition = json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+            "message": format!("{COMPONENT}: preempting to accommodate a higher priority pod"),
+            "lastTransitionTime": self.now(),
+        });
+        self.patch_status(victim, json!({"conditions": [condition]})).await?;
+        let pods = Resource::find("", "v1", "pods").expect("the catalog holds pods");
+        let options = json!({"preconditions": {"uid": victim.uid}});
+        Ok(found(rest::delete(&self.client, &pods, &victim.key, &options).await)?.is_some())
+    }
+
+    async fn patch_status(&self, pod: &Item<PodView>, status: Value) -> Result<(), Error> {
+        let patch = json!({"metadata": {"uid": pod.uid}, "status": status});
         let uri = format!("/api/v1/namespaces/{}/pods/{}/status", pod.key.namespace, pod.key.name);
         let header = ("content-type", rest::STRATEGIC_PATCH);
         let asked = rest::ask::<IgnoredAny>(&self.client, Method::PATCH, &uri, header, Some(&patch)).await;
@@ -204,6 +260,10 @@ impl Service {
             Err(error) if error.is_conflict() => Ok(()),
             result => result.map(drop),
         }
+    }
+
+    fn now(&self) -> String {
+        Timestamp::try_from(self.clock.now()).unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
 
     fn report(

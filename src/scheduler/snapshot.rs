@@ -16,7 +16,7 @@ pub struct NodeInfo {
     pub node: Arc<Item<NodeView>>,
     pub requested: Amounts,
     pub scored: Amounts,
-    pub pods: i64,
+    pub pods: HashMap<Key, Arc<Item<PodView>>>,
     pub host_ports: HashMap<HostPort, u32>,
 }
 
@@ -26,6 +26,8 @@ pub struct Snapshot {
     nodes: BTreeMap<Arc<str>, NodeInfo>,
     /// Where each pod counts. A pod may be bound to a node that is not known (yet).
     placed: HashMap<Key, Placed>,
+    /// Pods for which place is being made, by pod.
+    nominated: HashMap<Key, (Arc<str>, Arc<Item<PodView>>)>,
 }
 
 struct Placed {
@@ -43,24 +45,24 @@ impl NodeInfo {
             node,
             requested: Amounts::default(),
             scored: Amounts::default(),
-            pods: 0,
+            pods: HashMap::new(),
             host_ports: HashMap::new(),
         }
     }
 
-    fn take(&mut self, pod: &PodView) {
+    pub fn take(&mut self, pod: &Arc<Item<PodView>>) {
         self.requested.add(&pod.requests);
         self.scored.add(&pod.scored);
-        self.pods += 1;
+        self.pods.insert(pod.key.clone(), pod.clone());
         for port in &pod.host_ports {
             *self.host_ports.entry(port.clone()).or_default() += 1;
         }
     }
 
-    fn give_back(&mut self, pod: &PodView) {
+    pub fn give_back(&mut self, pod: &Item<PodView>) {
         self.requested.subtract(&pod.requests);
         self.scored.subtract(&pod.scored);
-        self.pods -= 1;
+        self.pods.remove(&pod.key);
         for port in &pod.host_ports {
             if let Some(count) = self.host_ports.get_mut(port) {
                 *count -= 1;
@@ -117,16 +119,45 @@ impl Snapshot {
         true
     }
 
+    /// Place is being made for the pod on that node, or no longer (`None`).
+    pub fn nominate(&mut self, pod: &Arc<Item<PodView>>, node: Option<Arc<str>>) {
+        match node {
+            Some(node) => drop(self.nominated.insert(pod.key.clone(), (node, pod.clone()))),
+            None => drop(self.nominated.remove(&pod.key)),
+        }
+    }
+
+    pub fn forget_nomination(&mut self, key: &Key) {
+        self.nominated.remove(key);
+    }
+
+    /// The pods for which place is being made on a node.
+    pub fn nominated_to<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a Arc<Item<PodView>>> {
+        self.nominated.values().filter(move |(to, _)| **to == *node).map(|(_, pod)| pod)
+    }
+
+    /// The node as it is once those came that go before `pod`; `None` when there are none.
+    pub fn with_nominated(&self, info: &NodeInfo, key: &Key, priority: i32) -> Option<NodeInfo> {
+        let mut coming =
+            self.nominated_to(&info.name).filter(|it| it.key != *key && it.priority >= priority).peekable();
+        coming.peek()?;
+        let mut with = info.clone();
+        coming.for_each(|pod| with.take(pod));
+        Some(with)
+    }
+
     /// Whether a decision on this pod is still to be seen.
     pub fn is_assumed(&self, key: &Key, uid: &str) -> bool {
         self.placed.get(key).is_some_and(|placed| placed.assumed && *placed.uid == *uid)
     }
 
-    /// Whether the pod already counts with what it takes on that node.
+    /// Whether the pod already counts as what it is on that node.
     pub fn counts(&self, pod: &Item<PodView>) -> bool {
         self.placed.get(&pod.key).is_some_and(|placed| {
             let same = placed.uid == pod.uid && *placed.node == *pod.node && !placed.assumed;
-            same && placed.pod.requests == pod.requests && placed.pod.host_ports == pod.host_ports
+            let taken = |pod: &PodView| (pod.requests.clone(), pod.host_ports.clone());
+            let told = |pod: &PodView| (pod.labels.clone(), pod.deleting, pod.preempted, pod.started);
+            same && taken(&placed.pod) == taken(pod) && told(&placed.pod) == told(pod)
         })
     }
 }

@@ -19,6 +19,10 @@ impl Plugin for NodePorts {
         if pod.host_ports.is_empty() { Prepared::Skip } else { Prepared::Judge(Box::new(Ports(&pod.host_ports))) }
     }
 
+    fn yields_to_preemption(&self) -> bool {
+        true
+    }
+
     fn may_help(&self, happened: Happened) -> bool {
         matches!(happened, Happened::NodeAdded | Happened::PodLeft)
     }

@@ -21,6 +21,10 @@ impl Plugin for Fit {
         Prepared::Judge(Box::new(Fitting(pod)))
     }
 
+    fn yields_to_preemption(&self) -> bool {
+        true
+    }
+
     fn may_help(&self, happened: Happened) -> bool {
         matches!(happened, Happened::NodeAdded | Happened::NodeResources | Happened::PodLeft)
     }
@@ -45,7 +49,7 @@ impl Judge for Fitting<'_> {
     fn filter(&self, node: &NodeInfo) -> Vec<String> {
         let (asked, used, all) = (&self.0.requests, &node.requested, &node.node.allocatable);
         let mut reasons = Vec::new();
-        if node.pods + 1 > node.node.pods {
+        if node.pods.len() as i64 + 1 > node.node.pods {
             reasons.push("Too many pods".to_owned());
         }
         let mut check = |name: &str, asked: i64, used: i64, all: i64| {

@@ -60,9 +60,12 @@ fn asking(requests: Value) -> Value {
 }
 
 fn told(snapshot: &Snapshot, spec: Value) -> String {
-    match schedule(&super::all(), &pod("p", spec), snapshot, 0) {
+    match schedule(&super::all(), &pod("p", spec), snapshot, &Vec::new, 0) {
         Ok(node) => node.to_string(),
-        Err(refusal) => format!("{} [{}]", refusal.message, refusal.plugins.join(",")),
+        Err(refusal) => {
+            let (message, _) = refusal.message.split_once(" preemption: ").unwrap_or((&refusal.message, ""));
+            format!("{message} [{}]", refusal.plugins.join(","))
+        }
     }
 }
 

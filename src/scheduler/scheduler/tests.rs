@@ -15,7 +15,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self { scheduler: Scheduler::new(plugins::all()), now: Instant::now() }
+        Self { scheduler: Scheduler::new(plugins::all(), Box::new(Vec::new)), now: Instant::now() }
     }
 
     fn pod(&mut self, pod: Arc<Item<PodView>>) {
@@ -36,7 +36,14 @@ impl World {
     fn decide(&mut self) -> String {
         let decisions = std::iter::from_fn(|| self.scheduler.next(self.now)).map(|decision| match decision {
             Decision::Bind { pod, node } => format!("{}>{node}", pod.key.name),
-            Decision::Refuse { pod, .. } => format!("{}!", pod.key.name),
+            Decision::Refuse { pod, refusal } => {
+                let victims = refusal.preemption.map(|it| (it.node, it.victims));
+                let told = |(node, victims): (Arc<str>, Vec<Arc<Item<PodView>>>)| {
+                    let names: Vec<String> = victims.iter().map(|victim| victim.key.name.to_string()).collect();
+                    format!("{}!{node}-{}", pod.key.name, names.join("-"))
+                };
+                victims.map_or_else(|| format!("{}!", pod.key.name), told)
+            }
         });
         decisions.collect::<Vec<_>>().join(" ")
     }
@@ -149,4 +156,62 @@ async fn another_pod_of_the_name_takes_nothing_over() {
     world.bound("p", true);
     world.pod(pod("q", cpu("1")));
     assert_eq!(world.decide(), "p>n1 q>n1");
+}
+
+fn important(amount: &str, priority: i32) -> Value {
+    with(cpu(amount), "priority", json!(priority))
+}
+
+#[tokio::test]
+async fn important_pods_take_the_place_of_the_least_important() {
+    let mut world = World::new();
+    world.node(node("n1", json!({})));
+    world.node(node("n2", json!({})));
+    let placed = |name: &str, spec: Value, node: &str| pod(name, with(spec, "nodeName", json!(node)));
+    world.pod(placed("a", important("1", 5), "n1"));
+    world.pod(placed("b", important("1", 1), "n1"));
+    world.pod(placed("c", important("2", 5), "n2"));
+    // Only the pods that are in the way go, and where they matter least.
+    world.pod(pod("p", important("1", 10)));
+    assert_eq!(world.decide(), "p!n1-b");
+    // What is being made free is kept from less important ones as long as it is wanted.
+    world.pod(pod("middle", important("1", 7)));
+    world.gone("b");
+    assert_eq!(world.decide(), "middle!n1-a");
+    world.pass(1);
+    assert_eq!(world.decide(), "p>n1");
+    // One that takes nobody's place, and one for which nothing helps.
+    world.pod(pod("never", with(important("1", 10), "preemptionPolicy", json!("Never"))));
+    world.pod(pod("large", important("3", 10)));
+    world.pod(pod("small", important("1", 1)));
+    assert_eq!(world.decide(), "never! large! small!");
+}
+
+#[tokio::test]
+async fn place_that_was_made_is_not_given_away() {
+    let mut world = World::new();
+    world.node(node("n1", json!({})));
+    world.pod(pod("low", with(important("2", 1), "nodeName", json!("n1"))));
+    world.pod(pod("p", important("2", 10)));
+    assert_eq!(world.decide(), "p!n1-low");
+    // The victim takes its time; meanwhile nothing else is disrupted for the pod.
+    let nominated = |phase: &str| {
+        project(
+            "pods",
+            "p",
+            json!({"spec": with(important("2", 10), "schedulerName", json!("default-scheduler")),
+            "status": {"phase": phase, "nominatedNodeName": "n1"}}),
+        )
+    };
+    let leaving = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": with(important("2", 1), "nodeName", json!("n1")),
+        "status": {"conditions": [{"type": "DisruptionTarget", "reason": "PreemptionByScheduler"}]}});
+    world.pod(project("pods", "low", leaving));
+    world.pod(nominated("Pending"));
+    world.pod(pod("q", important("1", 5)));
+    world.pass(400);
+    assert_eq!(world.decide(), "p! q!");
+    world.gone("low");
+    world.pass(20);
+    assert_eq!(world.decide(), "p>n1 q!");
 }
