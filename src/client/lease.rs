@@ -16,10 +16,35 @@ use tokio::time::Instant;
 
 use crate::{Error, found};
 
-/// Upstream's defaults for its components.
-const DURATION: Duration = Duration::from_secs(15);
-const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-const RETRY: Duration = Duration::from_secs(2);
+/// How fast candidates move.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// For how long a silent holder is believed.
+    pub duration: Duration,
+    /// A holder that could not renew for so long gives up.
+    pub deadline: Duration,
+    /// Between renewals.
+    pub retry: Duration,
+}
+
+impl Pace {
+    /// Upstream's defaults for its components.
+    pub const SHARED: Pace =
+        Pace { duration: Duration::from_secs(15), deadline: Duration::from_secs(10), retry: Duration::from_secs(2) };
+
+    /// For a datastore that only one process can open: there is nobody to take over from it, so it need not hurry. Its
+    /// identity is the datastore's own, by which it finds its Lease again after a crash.
+    pub const ALONE: Pace = Pace {
+        duration: Duration::from_secs(600),
+        deadline: Duration::from_secs(400),
+        retry: Duration::from_secs(180),
+    };
+}
+
+/// Between looks at another's Lease.
+const ACQUIRE: Duration = Duration::from_secs(2);
+/// What is waited for on the way out.
+const RELEASE: Duration = Duration::from_secs(2);
 
 /// A candidate.
 pub struct Election {
@@ -29,6 +54,7 @@ pub struct Election {
     /// Unique among the candidates: `HOST_UUID`.
     pub identity: String,
     pub clock: Clock,
+    pub pace: Pace,
 }
 
 /// The Lease as it was last seen to change.
@@ -60,7 +86,7 @@ impl Election {
                 Ok(false) => {}
                 Err(error) => tracing::warn!(lease = self.name, error = error.chain(), "lease cannot be taken"),
             }
-            if shutdown.bound(tokio::time::sleep(RETRY.mul_f64(1.0 + random_share() / 5.0))).await.is_none() {
+            if shutdown.bound(tokio::time::sleep(ACQUIRE.mul_f64(1.0 + random_share() / 5.0))).await.is_none() {
                 return;
             }
         }
@@ -77,14 +103,14 @@ impl Election {
     async fn keep(&self, observed: &mut Option<Observed>) {
         let mut renewed = Instant::now();
         loop {
-            tokio::time::sleep(RETRY).await;
-            match tokio::time::timeout_at(renewed + RENEW_DEADLINE, self.attempt(observed)).await {
+            tokio::time::sleep(self.pace.retry).await;
+            match tokio::time::timeout_at(renewed + self.pace.deadline, self.attempt(observed)).await {
                 Ok(Ok(true)) => renewed = Instant::now(),
                 Ok(Ok(false)) => return tracing::warn!(lease = self.name, "another leads"),
                 Ok(Err(error)) => tracing::warn!(lease = self.name, error = error.chain(), "lease not renewed"),
                 Err(_) => {}
             }
-            if renewed.elapsed() >= RENEW_DEADLINE {
+            if renewed.elapsed() >= self.pace.deadline {
                 return tracing::warn!(lease = self.name, "leadership lost: the lease was not renewed in time");
             }
         }
@@ -112,7 +138,7 @@ impl Election {
             spec.acquire_time = now.clone();
             spec.holder_identity = Some(self.identity.clone());
         }
-        spec.lease_duration_seconds = Some(DURATION.as_secs() as i32);
+        spec.lease_duration_seconds = Some(self.pace.duration.as_secs() as i32);
         spec.renew_time = now;
         let options = PostParams::default();
         let written = match step {
@@ -146,7 +172,7 @@ impl Election {
             }
             Ok::<(), Error>(())
         };
-        if let Ok(Err(error)) = tokio::time::timeout(RETRY, released).await {
+        if let Ok(Err(error)) = tokio::time::timeout(RELEASE, released).await {
             tracing::debug!(lease = self.name, error = error.chain(), "lease not released");
         }
     }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use coracle_apiserver::ApiServer;
 use coracle_apiserver::authn::{User, service_account};
 use coracle_base::clock::Clock;
+use coracle_base::crypto;
 use coracle_base::shutdown::Shutdown;
 use coracle_base::task::{self, Task, TaskError};
+use coracle_client::lease::{Election, Pace};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use crate::config::Config;
@@ -98,28 +100,48 @@ pub fn user(name: &str) -> Arc<User> {
     })
 }
 
-async fn controllers(parts: Parts) -> anyhow::Result<()> {
-    let server = parts.server.clone();
-    let context = coracle_controllers::Context {
-        source: parts.server.source(user("system:kube-controller-manager")),
-        client: Arc::new(move |name| client(&server, user(name))),
+/// Runs `work` whenever this process holds the Lease of that name, until shutdown. Upstream: kube-system/NAME.
+async fn elected<W: Future<Output = ()>>(parts: &Parts, name: &str, work: impl Fn(Shutdown) -> W) {
+    let store = crypto::sha256(parts.pki.server.certificate.as_bytes());
+    let election = Election {
+        client: client(&parts.server, user(&format!("system:{name}"))),
+        namespace: "kube-system".to_owned(),
+        name: name.to_owned(),
+        identity: format!("{}_{}", parts.config.host, crypto::hex(&store[..8])),
         clock: Clock::system(),
-        shutdown: parts.shutdown.child(),
-        root_ca: parts.pki.server.certificate.clone(),
+        pace: Pace::ALONE,
     };
-    coracle_controllers::run_all(context).await;
+    while !parts.shutdown.has_begun() {
+        election.lead(&parts.shutdown, &work).await;
+    }
+}
+
+async fn controllers(parts: Parts) -> anyhow::Result<()> {
+    elected(&parts, "kube-controller-manager", |shutdown| {
+        let server = parts.server.clone();
+        coracle_controllers::run_all(coracle_controllers::Context {
+            source: parts.server.source(user("system:kube-controller-manager")),
+            client: Arc::new(move |name| client(&server, user(name))),
+            clock: Clock::system(),
+            shutdown,
+            root_ca: parts.pki.server.certificate.clone(),
+        })
+    })
+    .await;
     Ok(())
 }
 
 async fn scheduler(parts: Parts) -> anyhow::Result<()> {
-    let own = user("system:kube-scheduler");
-    let context = coracle_scheduler::Context {
-        source: parts.server.source(own.clone()),
-        client: client(&parts.server, own),
-        clock: Clock::system(),
-        shutdown: parts.shutdown.child(),
-        host: parts.config.host.clone(),
-    };
-    coracle_scheduler::run(context).await;
+    elected(&parts, "kube-scheduler", |shutdown| {
+        let own = user("system:kube-scheduler");
+        coracle_scheduler::run(coracle_scheduler::Context {
+            source: parts.server.source(own.clone()),
+            client: client(&parts.server, own),
+            clock: Clock::system(),
+            shutdown,
+            host: parts.config.host.clone(),
+        })
+    })
+    .await;
     Ok(())
 }
