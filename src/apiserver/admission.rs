@@ -14,6 +14,7 @@ use crate::registry::{Registry, metadata};
 pub mod namespace_lifecycle;
 pub mod node_taint;
 pub mod priority;
+pub mod quota;
 pub mod service_account;
 pub mod toleration;
 pub mod unenforced;

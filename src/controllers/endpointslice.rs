@@ -16,18 +16,27 @@ use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use crate::pods::PodView;
 use crate::{Scope, resources};
 
-mod endpoint;
+pub(crate) mod endpoint;
 mod plan;
 
 const WORKERS: usize = 5;
 
 pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const CONTROLLER: &str = "endpointslice-controller.k8s.io";
 
 /// What triggers need to know of a Service: which pods it selects.
 pub struct ServiceView {
     selector: LabelSelector,
+    /// An empty one as well, which selects nothing.
+    pub(crate) has_selector: bool,
+    selects: bool,
+}
+
+impl ServiceView {
+    pub(crate) fn selects(&self) -> bool {
+        self.selects
+    }
 }
 
 impl Project for ServiceView {
@@ -39,16 +48,14 @@ impl Project for ServiceView {
         #[derive(serde::Deserialize)]
         struct Spec {
             #[serde(default)]
-            selector: std::collections::BTreeMap<String, String>,
+            selector: Option<std::collections::BTreeMap<String, String>>,
         }
         let decoded: Decoded = object.decode().ok()?;
-        let labels = decoded.spec.selector.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let selector = if decoded.spec.selector.is_empty() {
-            LabelSelector::nothing()
-        } else {
-            LabelSelector::from_labels(labels)
-        };
-        Some(Self { selector })
+        let has_selector = decoded.spec.selector.is_some();
+        let wanted = decoded.spec.selector.unwrap_or_default();
+        let labels = wanted.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let selector = if wanted.is_empty() { LabelSelector::nothing() } else { LabelSelector::from_labels(labels) };
+        Some(Self { selector, has_selector, selects: !wanted.is_empty() })
     }
 }
 
@@ -104,7 +111,7 @@ pub fn start(scope: Scope) -> BoxFuture<'static, ()> {
 }
 
 /// The Services that selected or select the pod, when what their slices say of it changed.
-fn selecting(change: &Change<PodView>, services: &View<ServiceView>) -> Vec<Key> {
+pub(crate) fn selecting(change: &Change<PodView>, services: &View<ServiceView>) -> Vec<Key> {
     let (old, new) = (change.former(), change.present());
     if let (Some(old), Some(new)) = (old, new)
         && old.labels == new.labels

@@ -17,6 +17,8 @@ pub mod claims;
 pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
+pub mod disruption;
+pub mod endpoints;
 pub mod endpointslice;
 pub mod garbage;
 pub mod hash;
@@ -29,8 +31,11 @@ pub mod percent;
 pub mod pod_control;
 pub mod pod_gc;
 pub mod pods;
+pub mod protection;
+pub mod quota;
 pub mod replicaset;
 pub mod resources;
+pub mod role_aggregation;
 pub mod root_ca;
 pub mod service_account;
 pub mod statefulset;
@@ -70,7 +75,7 @@ pub struct Row {
     start: fn(Scope) -> BoxFuture<'static, ()>,
 }
 
-pub static CONTROLLERS: [Row; 16] = [
+pub static CONTROLLERS: [Row; 23] = [
     Row { name: "deployment-controller", account: "deployment-controller", start: deployment::start },
     Row { name: "replicaset-controller", account: "replicaset-controller", start: replicaset::start },
     Row {
@@ -83,7 +88,30 @@ pub static CONTROLLERS: [Row; 16] = [
     Row { name: "job-controller", account: "job-controller", start: job::start },
     Row { name: "cronjob-controller", account: "cronjob-controller", start: cronjob::start },
     Row { name: "ttl-after-finished-controller", account: "ttl-after-finished-controller", start: job::ttl::start },
+    Row { name: "disruption-controller", account: "disruption-controller", start: disruption::start },
     Row { name: "endpoint-slice-controller", account: "endpointslice-controller", start: endpointslice::start },
+    Row { name: "endpoints-controller", account: "endpoint-controller", start: endpoints::start },
+    Row {
+        name: "endpoint-slice-mirroring-controller",
+        account: "endpointslicemirroring-controller",
+        start: endpoints::mirror::start,
+    },
+    Row {
+        name: "persistentvolumeclaim-protection-controller",
+        account: "pvc-protection-controller",
+        start: protection::start_claims,
+    },
+    Row {
+        name: "persistentvolume-protection-controller",
+        account: "pv-protection-controller",
+        start: protection::start_volumes,
+    },
+    Row {
+        name: "clusterrole-aggregation-controller",
+        account: "clusterrole-aggregation-controller",
+        start: role_aggregation::start,
+    },
+    Row { name: "resourcequota-controller", account: "resourcequota-controller", start: quota::start },
     Row { name: "namespace-controller", account: "namespace-controller", start: namespace::start },
     Row { name: "garbage-collector-controller", account: "generic-garbage-collector", start: garbage::start },
     Row { name: "node-controller", account: "node-controller", start: node::start },

@@ -31,6 +31,10 @@ pub struct PodView {
     pub restarts: (i32, i32),
     /// controller.kubernetes.io/pod-deletion-cost.
     pub deletion_cost: i32,
+    /// Since when it is to be disrupted, unless its node said so.
+    pub disrupted: Option<i64>,
+    /// The PersistentVolumeClaims that it uses.
+    pub claims: Box<[Box<str>]>,
     /// The node that a pod without one is made for: a DaemonSet's pod names it in its affinity.
     pub target: Box<str>,
     /// Of pods that a Job counts.
@@ -110,9 +114,13 @@ impl Project for PodView {
         let ports = pod.spec.containers.iter().chain(sidecar_containers).flat_map(|it| it.ports.clone());
         let owner = controller_of(&pod.metadata.owner_references).cloned();
         let tracked = pod.metadata.finalizers.iter().any(|finalizer| &**finalizer == JOB_TRACKING);
+        let target = pod.status.conditions.iter().find(|it| &*it.kind == "DisruptionTarget" && &*it.status == "True");
+        let target = target.filter(|it| &*it.reason != "TerminationByKubelet");
         let of_job = tracked || owner.as_ref().is_some_and(|owner| &*owner.kind == "Job");
         Some(Self {
             work: of_job.then(|| Box::new(work(&pod, tracked))),
+            claims: claims(&pod.spec, &object.meta().name),
+            disrupted: target.and_then(|condition| parse_seconds(&condition.last_transition_time)),
             target: if pod.spec.node_name.is_empty() { pod.spec.affinity.target() } else { "".into() },
             labels: object.meta().labels.clone(),
             owner,
@@ -156,6 +164,16 @@ pub fn placement<T: serde::de::DeserializeOwned + Default>(part: &Option<impl se
 /// The term under which the pods of a node are found.
 pub fn on_node(name: &str) -> Box<str> {
     format!("node/{name}").into()
+}
+
+/// A generic ephemeral volume has the claim `POD-VOLUME`.
+fn claims(spec: &Spec, pod: &str) -> Box<[Box<str>]> {
+    let claims = spec.volumes.iter().filter_map(|volume| match (&volume.ephemeral, &volume.persistent_volume_claim) {
+        (Some(_), _) => Some(format!("{pod}-{}", volume.name).into()),
+        (None, Some(claim)) => Some(claim.claim_name.clone()),
+        (None, None) => None,
+    });
+    claims.collect()
 }
 
 /// Upstream: pkg/controller/job backoff_utils.go getFinishedTime, pod_failure_policy.go.
@@ -246,8 +264,23 @@ struct Spec {
     hostname: Box<str>,
     subdomain: Box<str>,
     affinity: Affinity,
+    volumes: Vec<Volume>,
     containers: Vec<Container>,
     init_containers: Vec<Container>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Volume {
+    name: Box<str>,
+    persistent_volume_claim: Option<Claim>,
+    ephemeral: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Claim {
+    claim_name: Box<str>,
 }
 
 #[derive(Deserialize, Default)]
@@ -283,6 +316,7 @@ struct Condition {
     #[serde(rename = "type")]
     kind: Box<str>,
     status: Box<str>,
+    reason: Box<str>,
     last_transition_time: Box<str>,
 }
 

@@ -128,6 +128,7 @@ impl Flavor {
         };
         if self.kind == REPLICATION.kind {
             set["spec"]["selector"] = json!({"matchLabels": set["spec"]["selector"].take()});
+            (set["apiVersion"], set["kind"]) = (SET.api_version.into(), SET.kind.into());
         }
         Ok(Some(serde_json::from_value(set)?))
     }

@@ -73,3 +73,23 @@ pub fn revisions() -> Resource {
 pub fn claims() -> Resource {
     row("", "v1", "persistentvolumeclaims")
 }
+
+pub fn budgets() -> Resource {
+    row("policy", "v1", "poddisruptionbudgets")
+}
+
+pub fn volumes() -> Resource {
+    row("", "v1", "persistentvolumes")
+}
+
+pub fn endpoints() -> Resource {
+    row("", "v1", "endpoints")
+}
+
+pub fn cluster_roles() -> Resource {
+    row("rbac.authorization.k8s.io", "v1", "clusterroles")
+}
+
+pub fn quotas() -> Resource {
+    row("", "v1", "resourcequotas")
+}

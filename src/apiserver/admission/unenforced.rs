@@ -5,12 +5,10 @@ use coracle_api::Status;
 use super::Request;
 
 /// Group, plural (`*` for all) and what is missing.
-const WARNED: [(&str, &str, &str); 10] = [
+const WARNED: [(&str, &str, &str); 8] = [
     ("networking.k8s.io", "networkpolicies", "enforce NetworkPolicy"),
     ("networking.k8s.io", "ingresses", "serve Ingress"),
     ("networking.k8s.io", "ingressclasses", "serve Ingress"),
-    ("policy", "poddisruptionbudgets", "enforce PodDisruptionBudget"),
-    ("", "resourcequotas", "enforce ResourceQuota"),
     ("", "limitranges", "enforce LimitRange"),
     ("", "persistentvolumeclaims", "bind PersistentVolumeClaims"),
     ("autoscaling", "*", "run the HorizontalPodAutoscaler controller"),

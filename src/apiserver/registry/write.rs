@@ -92,10 +92,12 @@ impl Writer<'_> {
             let mut taken = true;
             if self.registry.get(resource, namespace, &name).await?.is_none() {
                 if self.dry_run {
+                    admission::quota::charge(self.registry, resource, &new, None)?;
                     return Ok(preview(resource, &new));
                 }
                 let mut ops = std::mem::take(&mut others);
                 ops.insert(0, put(resource, &new, Expect::Absent));
+                ops.extend(admission::quota::charge(self.registry, resource, &new, None)?);
                 match self.registry.commit(ops).await {
                     Ok(committed) => return Ok(first(committed.entries)),
                     // An address that another Service got first; the next attempt takes another one.
@@ -167,6 +169,10 @@ impl Writer<'_> {
             if !ends && new == old {
                 return Ok(Updated::Changed(current));
             }
+            let charged = match edit.subresource {
+                "" | "resize" if !ends => admission::quota::charge(self.registry, resource, &new, Some(&old))?,
+                _ => Vec::new(),
+            };
             if self.dry_run {
                 return Ok(Updated::Changed(preview(resource, &new)));
             }
@@ -180,6 +186,7 @@ impl Writer<'_> {
                     *renewal = (Strategy::of(resource).is_renewal)(&old, &new);
                 }
                 ops.insert(0, op);
+                ops.extend(charged);
             }
             match self.registry.commit(ops).await {
                 Ok(_) if ends => return Ok(Updated::Removed(preview(resource, &new))),

@@ -14,9 +14,9 @@ use crate::failure;
 use crate::proxy;
 use crate::registry::metadata;
 use crate::registry::write::Edit;
-use crate::registry::write::delete::DeleteOptions;
 use crate::server::ApiServer;
 
+mod eviction;
 mod forward;
 mod scale;
 
@@ -39,7 +39,7 @@ pub async fn answer(
             let (tree, dry_run) = read(call, request, "", "v1", "Binding").await?;
             bind(server, call, tree, dry_run).await
         }
-        ("pods", "eviction") => evict(server, call, resource, request).await,
+        ("pods", "eviction") => eviction::answer(server, call, resource, request).await,
         ("serviceaccounts", "token") => token(server, call, request).await,
         ("namespaces", "finalize") => {
             require(call, Method::PUT)?;
@@ -166,31 +166,6 @@ fn set_condition(pod: &mut Value, kind: &str) {
         Some(own) => *own = condition,
         None => conditions.push(condition),
     }
-}
-
-/// Deletes the pod with the options that came along. Disruption budgets are not looked at yet.
-async fn evict(
-    server: &ApiServer,
-    call: &mut Call,
-    resource: &Resource,
-    request: Request<Body>,
-) -> Result<Response<Body>, Status> {
-    require(call, Method::POST)?;
-    let (eviction, dry_run) = read(call, request, "policy", "v1", "Eviction").await?;
-    let given = metadata::text(&eviction, "name");
-    let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
-    if !given.is_empty() && given != name {
-        return Err(Status::bad_request(format!(
-            "name in URL does not match name in Eviction object: {name} != {given}"
-        )));
-    }
-    let options: DeleteOptions = match eviction.get("deleteOptions") {
-        Some(options) => serde::Deserialize::deserialize(options)
-            .map_err(|error: serde_json::Error| Status::bad_request(error.to_string()))?,
-        None => DeleteOptions::default(),
-    };
-    writer(server, call, dry_run).delete(resource, &namespace, &name, &options).await?;
-    answer::document(call, &Status::success(Some(201), None), StatusCode::CREATED)
 }
 
 /// A token for a service account.

@@ -91,7 +91,7 @@ fn ports(spec: &ServiceSpec, pod: &PodView) -> Vec<EndpointPort> {
     ports
 }
 
-fn target_port(port: &ServicePort, named: &[PortView]) -> Option<i32> {
+pub(crate) fn target_port(port: &ServicePort, named: &[PortView]) -> Option<i32> {
     match &port.target_port {
         None => Some(port.port),
         Some(IntOrString::Int(0)) => Some(port.port),
@@ -106,7 +106,7 @@ fn target_port(port: &ServicePort, named: &[PortView]) -> Option<i32> {
     }
 }
 
-fn protocol(port: &ServicePort) -> &str {
+pub(crate) fn protocol(port: &ServicePort) -> &str {
     port.protocol.as_deref().unwrap_or("TCP")
 }
 
