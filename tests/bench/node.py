@@ -4,9 +4,7 @@ import os
 import subprocess
 import time
 
-from subject import ADDRESS, Subject, machine
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from subject import ADDRESS, ROOT, Subject, machine
 
 
 def built(name, package):

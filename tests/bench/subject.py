@@ -1,5 +1,6 @@
 """What is measured: the processes of a control plane in a network namespace of its own; everything is removed on exit."""
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -7,17 +8,16 @@ import sys
 import tempfile
 import time
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ADDRESS = "192.0.2.10"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
+@functools.cache
 def upstream(name):
-    """A program that tests/upstream/build made."""
-    directory = os.environ.get("CORACLE_UPSTREAM", os.path.expanduser("~/.cache/coracle/upstream-v1.37.2"))
-    path = os.path.join(directory, name)
-    if not os.path.exists(path):
-        sys.exit(f"{path} is missing: run tests/upstream/build")
-    return path
+    """A program of upstream's, built when it is not."""
+    built = subprocess.run([os.path.join(ROOT, "tests/upstream/build"), name], check=True, stdout=subprocess.PIPE, text=True)
+    return os.path.join(built.stdout.strip(), name)
 
 
 class Subject:

@@ -26,7 +26,7 @@ class Cluster:
     def __enter__(self):
         self.node.__enter__()
         try:
-            self.registry = Registry(os.path.join(self.node.directory.name, "registry"), self.inside_words, self.packages)
+            self.registry = Registry(self.node.path("registry"), self.inside_words, self.packages)
             self.registry.start()
             self.node.flags += ["--private-registry", self.registry.mirrors]
             self.node.start()
@@ -40,7 +40,7 @@ class Cluster:
 
     def __exit__(self, *what):
         try:
-            shutil.copy(os.path.join(self.node.directory.name, "log"), self.log)
+            shutil.copy(self.node.path("coracle.log"), self.log)
         except OSError as error:
             print(f"the server's log is lost: {error}", file=sys.stderr)
         if self.registry:
