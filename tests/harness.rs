@@ -2,9 +2,11 @@
 
 pub mod kubectl;
 pub mod namespace;
+pub mod node;
 pub mod server;
 
 pub use kubectl::Output;
+pub use node::Node;
 pub use server::Server;
 
 use std::path::PathBuf;

@@ -67,7 +67,7 @@ pub async fn run(
     let keeper = Keeper { registration, runtime, source, client };
     let mut backoff = Backoff::new(Shape::doubling(Duration::from_millis(50), Duration::from_secs(7)));
     let registered = loop {
-        match shutdown.bound(keeper.register()).await {
+        match shutdown.bound(register(&keeper.registration, &keeper.client)).await {
             None => return,
             Some(Ok(node)) => break node,
             Some(Err(error)) => tracing::warn!(%error, "node is not registered yet"),
@@ -85,6 +85,51 @@ pub async fn run(
     }
 }
 
+/// Creates the Node, or brings labels and ranges of the one that is there up to date.
+pub async fn register(registration: &Registration, client: &kube::Client) -> Result<Node, kube::Error> {
+    let api: Api<Node> = Api::all(client.clone());
+    let wanted: Node = serde_json::from_value(registration.object()).map_err(kube::Error::SerdeError)?;
+    match api.create(&PostParams::default(), &wanted).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            let labels: Value = registration.all_labels().into_iter().collect();
+            let patch = json!({"metadata": {"labels": labels}});
+            api.patch(&registration.name, &PatchParams::default(), &Patch::Strategic(patch)).await
+        }
+        outcome => outcome,
+    }
+}
+
+impl Registration {
+    fn all_labels(&self) -> Vec<(String, Value)> {
+        let machine = facts::architecture();
+        let fixed = [
+            ("kubernetes.io/hostname", self.name.as_str()),
+            ("kubernetes.io/os", "linux"),
+            ("kubernetes.io/arch", machine),
+            ("beta.kubernetes.io/os", "linux"),
+            ("beta.kubernetes.io/arch", machine),
+        ];
+        let fixed = fixed.into_iter().map(|(key, value)| (key.to_owned(), value.into()));
+        let more = self.labels.iter().map(|(key, value)| (key.clone(), value.as_str().into()));
+        fixed.chain(more).collect()
+    }
+
+    fn object(&self) -> Value {
+        let taints =
+            self.taints.iter().map(|taint| json!({"key": taint.key, "value": taint.value, "effect": taint.effect}));
+        let labels: Value = self.all_labels().into_iter().collect();
+        let mut object = json!({
+            "metadata": {"name": self.name, "labels": labels},
+            "spec": {"taints": taints.collect::<Vec<_>>()},
+        });
+        if let Some(first) = self.pod_cidrs.first() {
+            object["spec"]["podCIDR"] = first.as_str().into();
+            object["spec"]["podCIDRs"] = json!(self.pod_cidrs);
+        }
+        object
+    }
+}
+
 struct Keeper {
     registration: Registration,
     runtime: String,
@@ -95,19 +140,6 @@ struct Keeper {
 impl Keeper {
     fn api(&self) -> Api<Node> {
         Api::all(self.client.clone())
-    }
-
-    /// Creates the Node, or brings labels and ranges of the one that is there up to date.
-    async fn register(&self) -> Result<Node, kube::Error> {
-        let wanted: Node = serde_json::from_value(self.object()).map_err(kube::Error::SerdeError)?;
-        match self.api().create(&PostParams::default(), &wanted).await {
-            Err(kube::Error::Api(status)) if status.code == 409 => {
-                let labels: Value = self.labels().into_iter().collect();
-                let patch = json!({"metadata": {"labels": labels}});
-                self.api().patch(&self.registration.name, &PatchParams::default(), &Patch::Strategic(patch)).await
-            }
-            outcome => outcome,
-        }
     }
 
     /// Writes the status at once, when readiness changes, and when the Node says otherwise: a control plane that did not
@@ -149,38 +181,6 @@ impl Keeper {
         let status = self.status(&facts, readiness, &present, Timestamp::now());
         let patch = Patch::Strategic(json!({"status": status}));
         self.api().patch_status(&self.registration.name, &PatchParams::default(), &patch).await.map(drop)
-    }
-
-    fn labels(&self) -> Vec<(String, Value)> {
-        let machine = facts::architecture();
-        let fixed = [
-            ("kubernetes.io/hostname", self.registration.name.as_str()),
-            ("kubernetes.io/os", "linux"),
-            ("kubernetes.io/arch", machine),
-            ("beta.kubernetes.io/os", "linux"),
-            ("beta.kubernetes.io/arch", machine),
-        ];
-        let fixed = fixed.into_iter().map(|(key, value)| (key.to_owned(), value.into()));
-        let more = self.registration.labels.iter().map(|(key, value)| (key.clone(), value.as_str().into()));
-        fixed.chain(more).collect()
-    }
-
-    fn object(&self) -> Value {
-        let taints = self
-            .registration
-            .taints
-            .iter()
-            .map(|taint| json!({"key": taint.key, "value": taint.value, "effect": taint.effect}));
-        let labels: Value = self.labels().into_iter().collect();
-        let mut object = json!({
-            "metadata": {"name": self.registration.name, "labels": labels},
-            "spec": {"taints": taints.collect::<Vec<_>>()},
-        });
-        if let Some(first) = self.registration.pod_cidrs.first() {
-            object["spec"]["podCIDR"] = first.as_str().into();
-            object["spec"]["podCIDRs"] = json!(self.registration.pod_cidrs);
-        }
-        object
     }
 
     fn status(&self, facts: &Facts, readiness: &Readiness, present: &Node, now: Timestamp) -> Value {

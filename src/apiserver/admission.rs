@@ -11,6 +11,7 @@ use crate::authn::User;
 use crate::authz::{Authorizer, escalation};
 use crate::registry::{Registry, metadata};
 
+pub mod certificates;
 pub mod namespace_lifecycle;
 pub mod node_taint;
 pub mod priority;
@@ -77,6 +78,7 @@ impl Admission {
             unenforced::check(request, warnings)?;
             namespace_lifecycle::check_create(registry, request, new)?;
         }
+        certificates::stamp(request, new);
         if request.creates("", "nodes") {
             node_taint::mutate(new);
         }
@@ -96,6 +98,7 @@ impl Admission {
         new: &Value,
         old: Option<&Value>,
     ) -> Result<(), Status> {
+        certificates::check(&self.authorizer, request, new, old)?;
         let (namespace, name) = (metadata::text(new, "namespace"), metadata::text(new, "name"));
         escalation::check(&self.authorizer, &request.facts.user, request.resource, namespace, name, new, old)
     }

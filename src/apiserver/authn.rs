@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_api::Status;
+use jiff::Timestamp;
 
+pub mod bootstrap_token;
 pub mod certificate;
 pub mod service_account;
 pub mod token;
 pub mod token_request;
 pub mod token_review;
 
+pub use bootstrap_token::BootstrapTokens;
 pub use service_account::Lookup;
 pub use token::{TokenAuthenticator, TokenIssuer};
 
@@ -78,11 +81,12 @@ const PUBLIC_PATHS: [&str; 5] = ["/healthz", "/livez", "/readyz", "/version", "/
 /// Decides who sends a request.
 pub struct Authenticator {
     tokens: TokenAuthenticator,
+    bootstrap: BootstrapTokens,
 }
 
 impl Authenticator {
-    pub fn new(tokens: TokenAuthenticator) -> Self {
-        Self { tokens }
+    pub fn new(tokens: TokenAuthenticator, bootstrap: BootstrapTokens) -> Self {
+        Self { tokens, bootstrap }
     }
 
     pub fn tokens(&self) -> &TokenAuthenticator {
@@ -101,10 +105,13 @@ impl Authenticator {
             return Ok(user.clone());
         }
         match (bearer(authorization), identity) {
-            (Some(token), _) => self.tokens.authenticate(token, None).map(|(user, _)| user).map_err(|error| {
-                tracing::debug!(%error, "token refused");
-                unauthorized()
-            }),
+            (Some(token), _) => match self.bootstrap.authenticate(token, Timestamp::now()) {
+                Some(user) => Ok(Arc::new(user)),
+                None => self.tokens.authenticate(token, None).map(|(user, _)| user).map_err(|error| {
+                    tracing::debug!(%error, "token refused");
+                    unauthorized()
+                }),
+            },
             (None, Identity::Unknown) if PUBLIC_PATHS.contains(&path) => Ok(Arc::new(User::anonymous())),
             _ => Err(unauthorized()),
         }
@@ -137,9 +144,21 @@ mod tests {
         }
     }
 
+    fn authenticator() -> Authenticator {
+        let tokens = token::tests::authenticator();
+        let lookup = tokens.lookup().clone();
+        Authenticator::new(tokens, BootstrapTokens::new("join".to_owned(), lookup))
+    }
+
+    #[test]
+    fn the_join_token_is_a_bootstrappers() {
+        let user = authenticator().authenticate(&Identity::Unknown, Some(b"Bearer join"), "/api").unwrap();
+        assert_eq!((user.name.as_str(), user.is_in("system:bootstrappers")), ("system:bootstrap:server", true));
+    }
+
     #[test]
     fn only_health_and_version_are_public() {
-        let authenticator = Authenticator::new(token::tests::authenticator());
+        let authenticator = authenticator();
         let user = authenticator.authenticate(&Identity::Unknown, None, "/readyz").unwrap();
         assert_eq!((user.name.as_str(), user.is_anonymous()), ("system:anonymous", true));
         for (identity, path) in [(Identity::Unknown, "/api"), (Identity::Foreign, "/readyz")] {
@@ -149,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_connection_identity_comes_before_a_token() {
-        let authenticator = Authenticator::new(token::tests::authenticator());
+        let authenticator = authenticator();
         let identity = Identity::Known(Arc::new(User::new("jane", &[])));
         assert_eq!(authenticator.authenticate(&identity, Some(b"Bearer rubbish"), "/api").unwrap().name, "jane");
         assert!(authenticator.authenticate(&Identity::Unknown, Some(b"Bearer rubbish"), "/healthz").is_err());

@@ -7,7 +7,7 @@ use coracle_base::shutdown::Shutdown;
 use coracle_store::Store;
 
 use crate::admission::Admission;
-use crate::authn::{Authenticator, Lookup, TokenIssuer, User};
+use crate::authn::{Authenticator, BootstrapTokens, Lookup, TokenIssuer, User};
 use crate::authz::Authorizer;
 use crate::dialer::Dialer;
 use crate::flight::Flight;
@@ -26,6 +26,8 @@ pub struct Options {
     pub store: Store<Stored>,
     /// Signs and verifies service account tokens.
     pub issuer: TokenIssuer,
+    /// The secret with which machines ask to become nodes.
+    pub join_secret: String,
     /// Where Service addresses and node ports come from.
     pub networks: Networks,
 }
@@ -52,7 +54,10 @@ impl ApiServer {
         let authorizer = Arc::new(Authorizer::new(lookup.clone()));
         let inner = Inner {
             registry,
-            authenticator: Authenticator::new(options.issuer.authenticator(lookup.clone())),
+            authenticator: Authenticator::new(
+                options.issuer.authenticator(lookup.clone()),
+                BootstrapTokens::new(options.join_secret, lookup.clone()),
+            ),
             lookup,
             admission: Admission::new(authorizer.clone()),
             authorizer,

@@ -36,7 +36,8 @@ impl Fixture {
     async fn new() -> Self {
         let store = Store::open(Box::new(Memory::new()), StoreOptions::default()).unwrap();
         let issuer = TokenIssuer::new(SigningKey::generate(), "https://kubernetes.default.svc.cluster.local");
-        let server = ApiServer::new(Options { store, issuer, networks: Networks::default() });
+        let server =
+            ApiServer::new(Options { store, issuer, networks: Networks::default(), join_secret: "join".to_owned() });
         let peer = Peer::component(Arc::new(User::new("admin", &[MASTERS])));
         let fixture = Self { server, peer };
         for name in ["default", "kube-system"] {

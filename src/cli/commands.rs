@@ -27,7 +27,12 @@ const COMMANDS: &[Command] = &[
         help: "run a server, with a node unless --disable-agent",
         run: server::run,
     },
-    Command { name: "agent", usage: "agent", help: "join a server as a further node: not built yet", run: agent::run },
+    Command {
+        name: "agent",
+        usage: "agent --server URL --token TOKEN [OPTION]...",
+        help: "join a server as a further node",
+        run: agent::run,
+    },
     Command {
         name: "kubectl",
         usage: "kubectl get|apply|delete|wait|logs ...",

@@ -13,6 +13,7 @@ use coracle_client::events::{Recorder, Reporter};
 use coracle_client::{ObjectSource, Views};
 use futures::future::BoxFuture;
 
+pub mod certificates;
 pub mod claims;
 pub mod cronjob;
 pub mod daemonset;
@@ -26,6 +27,7 @@ pub mod history;
 pub mod job;
 pub mod namespace;
 pub mod node;
+pub mod node_ranges;
 pub mod owners;
 pub mod percent;
 pub mod pod_control;
@@ -51,6 +53,10 @@ pub struct Context {
     pub shutdown: Shutdown,
     /// The cluster's CA certificates, PEM: what pods verify the API server with.
     pub root_ca: String,
+    /// Signs for certificate requests.
+    pub authority: Arc<dyn certificates::Authority>,
+    /// The cluster's pod addresses, by family.
+    pub pod_ranges: Vec<node_ranges::Range>,
 }
 
 /// What one controller is given.
@@ -63,6 +69,8 @@ pub struct Scope {
     pub clock: Clock,
     pub shutdown: Shutdown,
     pub root_ca: Arc<str>,
+    pub authority: Arc<dyn certificates::Authority>,
+    pub pod_ranges: Arc<[node_ranges::Range]>,
 }
 
 /// A row of the list of controllers.
@@ -75,7 +83,7 @@ pub struct Row {
     start: fn(Scope) -> BoxFuture<'static, ()>,
 }
 
-pub static CONTROLLERS: [Row; 23] = [
+pub static CONTROLLERS: [Row; 25] = [
     Row { name: "deployment-controller", account: "deployment-controller", start: deployment::start },
     Row { name: "replicaset-controller", account: "replicaset-controller", start: replicaset::start },
     Row {
@@ -115,6 +123,8 @@ pub static CONTROLLERS: [Row; 23] = [
     Row { name: "namespace-controller", account: "namespace-controller", start: namespace::start },
     Row { name: "garbage-collector-controller", account: "generic-garbage-collector", start: garbage::start },
     Row { name: "node-controller", account: "node-controller", start: node::start },
+    Row { name: "node-ipam-controller", account: "node-controller", start: node_ranges::start },
+    Row { name: "certificate-controller", account: "certificate-controller", start: certificates::start },
     Row { name: "taint-eviction-controller", account: "node-controller", start: node::eviction::start },
     Row { name: "pod-garbage-collector-controller", account: "pod-garbage-collector", start: pod_gc::start },
     Row { name: "service-account-controller", account: "service-account-controller", start: service_account::start },
@@ -125,6 +135,7 @@ pub static CONTROLLERS: [Row; 23] = [
 pub async fn run_all(context: Context) {
     let views = Arc::new(Views::new(context.source));
     let root_ca: Arc<str> = context.root_ca.into();
+    let pod_ranges: Arc<[_]> = context.pod_ranges.into();
     let running: Vec<_> = CONTROLLERS
         .iter()
         .map(|row| {
@@ -137,6 +148,8 @@ pub async fn run_all(context: Context) {
                 clock: context.clock.clone(),
                 shutdown: context.shutdown.clone(),
                 root_ca: root_ca.clone(),
+                authority: context.authority.clone(),
+                pod_ranges: pod_ranges.clone(),
             };
             task::spawn(row.name, (row.start)(scope))
         })

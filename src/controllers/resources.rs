@@ -93,3 +93,7 @@ pub fn cluster_roles() -> Resource {
 pub fn quotas() -> Resource {
     row("", "v1", "resourcequotas")
 }
+
+pub fn certificate_requests() -> Resource {
+    row("certificates.k8s.io", "v1", "certificatesigningrequests")
+}

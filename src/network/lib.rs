@@ -1,4 +1,4 @@
-//! What reaches the kernel's network: Services, the CNI plugin, DNS.
+//! What reaches the kernel's network: Services, the CNI plugin, DNS, the way to other nodes' pods.
 //!
 //! Invariants: one nftables table `inet coracle` per network namespace, written over netlink; it is replaced as a whole
 //! at start and changed by elements afterwards, each batch all or nothing. What should be in it is a pure function of
@@ -12,12 +12,14 @@ pub mod dns;
 pub mod netlink;
 pub mod nftables;
 pub mod node;
+pub mod overlay;
 pub mod run;
 pub mod services;
 mod sys;
 pub mod views;
 
 pub use node::cleanup;
+pub use overlay::Backend;
 pub use run::{DnsConfig, NetworkConfig, NetworkError, Running, run};
 pub use services::Prefix;
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::cni::link;
 use crate::netlink::KernelError;
 use crate::netlink::route::{Route, RouteSocket};
+use crate::overlay;
 use crate::services::{Family, Prefix, table};
 
 /// Index of `lo` in every network namespace.
@@ -74,6 +75,7 @@ pub fn mtu(node_ips: &[IpAddr]) -> Result<u32, KernelError> {
 /// Removes what this instance has in the network namespace: table, links, routes; and its socket's directory. What is not there is fine.
 pub fn cleanup(instance: &str) -> Result<(), NodeError> {
     table::remove()?;
+    overlay::cleanup(instance)?;
     let mut socket = RouteSocket::open()?;
     for link in link::host_ends(instance)? {
         socket.delete_link(&link.name)?;

@@ -14,6 +14,7 @@ use crate::cni::{Server, ServerConfig, ServerError};
 use crate::dns::{Listeners, Resolver, Upstream, Zone};
 use crate::netlink::KernelError;
 use crate::node::{self, NodeError};
+use crate::overlay::{self, Backend, NodeView, Own};
 use crate::services::guard::Guard;
 use crate::services::sync::{self, Sources};
 use crate::services::{NodeFacts, Owner, Prefix, Table, TableConfig, plan};
@@ -40,6 +41,8 @@ pub struct NetworkConfig {
     pub cni_socket: Option<PathBuf>,
     /// Where pod addresses are remembered.
     pub state_directory: PathBuf,
+    /// How other nodes' pods are reached.
+    pub backend: Backend,
     /// `false` leaves Services to another proxy.
     pub services: bool,
 }
@@ -108,6 +111,7 @@ pub async fn run(
     let views = Views::new(source);
     let services: View<ServiceView> = views.view(&resource("", "services")?);
     let slices: View<SliceView> = views.view(&resource("discovery.k8s.io", "endpointslices")?);
+    let nodes: View<NodeView> = views.view(&resource("", "nodes")?);
     let mut tasks = Vec::new();
 
     let dns_addresses = config.dns.as_ref().map(|dns| dns.addresses.clone()).unwrap_or_default();
@@ -144,6 +148,16 @@ pub async fn run(
     })
     .await??;
 
+    let own = Own {
+        instance: config.instance.clone(),
+        name: config.node_name.clone(),
+        addresses: config.node_ips.clone(),
+        ranges: config.pod_ranges.clone(),
+        backend: if config.cni_socket.is_some() { config.backend } else { Backend::None },
+        mtu,
+    };
+    let mtu = mtu - config.node_ips.first().map_or(0, |outer| own.backend.overhead(*outer));
+    tasks.push(task::spawn("overlay", overlay::run(own, nodes, shutdown.clone())));
     tasks.push(task::spawn("table guard", guard.run(shutdown.clone())));
     let (sender, installed) = watch::channel(false);
     if let Some(socket) = config.cni_socket {

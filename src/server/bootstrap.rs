@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::Resource;
+use coracle_apiserver::authn::NODES;
+use coracle_apiserver::authn::bootstrap_token::BOOTSTRAPPERS;
 use coracle_apiserver::authz::bootstrap::{self, Step};
 use coracle_base::shutdown::Shutdown;
 use coracle_client::Error;
@@ -17,6 +19,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
 use crate::api::Api;
+use crate::cluster::{self, Cluster};
 use crate::config::Config;
 use crate::pki::Pki;
 
@@ -172,6 +175,9 @@ fn objects(config: &Config, pki: &Pki, port: u16) -> Vec<Wanted> {
                 "ports": [{ "name": "https", "protocol": "TCP", "port": port }],
             }],
         }))).flatten(),
+        wanted(("", "configmaps"), cluster::NAMESPACE, cluster::NAME, true, json!({ "data": {
+            cluster::KEY: Cluster::of(config, &pki.client.certificate).to_text(),
+        } })),
         class("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
         class("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
         wanted(("", "configmaps"), "kube-system", "extension-apiserver-authentication", true, json!({ "data": {
@@ -186,7 +192,54 @@ fn objects(config: &Config, pki: &Pki, port: u16) -> Vec<Wanted> {
     ]
     .into_iter()
     .flatten()
+    .chain(rights())
     .collect()
+}
+
+/// What machines may do on their way to be nodes, nodes beside their pods' affairs, and the approver of their certificates.
+/// kubeadm and k3s bind the first three alike.
+fn rights() -> impl Iterator<Item = Wanted> {
+    const RBAC: &str = "rbac.authorization.k8s.io";
+    let group = |name: &str| json!([{ "apiGroup": RBAC, "kind": "Group", "name": name }]);
+    let role = |name: &str| json!({ "apiGroup": RBAC, "kind": "ClusterRole", "name": name });
+    let bound = |name, role_name: &str, subjects| {
+        wanted(
+            (RBAC, "clusterrolebindings"),
+            "",
+            name,
+            true,
+            json!({ "roleRef": role(role_name), "subjects": subjects }),
+        )
+    };
+    let approver = json!([{ "kind": "ServiceAccount", "namespace": "kube-system", "name": "certificate-controller" }]);
+    const CLIENT: &str = "system:certificates.k8s.io:certificatesigningrequests:nodeclient";
+    const OWN: &str = "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient";
+    [
+        bound("coracle:node-bootstrapper", "system:node-bootstrapper", group(BOOTSTRAPPERS)),
+        bound("coracle:node-client-certificates", CLIENT, group(BOOTSTRAPPERS)),
+        bound("coracle:node-own-certificates", OWN, group(NODES)),
+        bound("coracle:node-proxier", "system:node-proxier", group(NODES)),
+        wanted((RBAC, "roles"), cluster::NAMESPACE, "coracle:cluster", true, json!({ "rules": [{
+            "apiGroups": [""], "resources": ["configmaps"], "resourceNames": [cluster::NAME], "verbs": ["get"],
+        }] })),
+        wanted((RBAC, "rolebindings"), cluster::NAMESPACE, "coracle:cluster", true, json!({
+            "roleRef": { "apiGroup": RBAC, "kind": "Role", "name": "coracle:cluster" }, "subjects": group(NODES),
+        })),
+        wanted((RBAC, "clusterroles"), "", "coracle:node-certificates", true, json!({ "rules": [
+            { "apiGroups": [""], "resources": ["nodes"], "verbs": ["get"] },
+            { "apiGroups": ["certificates.k8s.io"], "resources": ["signers"],
+                "resourceNames": ["kubernetes.io/kubelet-serving"], "verbs": ["approve"] },
+        ] })),
+        bound("coracle:node-certificates", "coracle:node-certificates", approver.clone()),
+        wanted((RBAC, "roles"), cluster::NAMESPACE, "coracle:node-identities", true, json!({ "rules": [{
+            "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "create", "update"],
+        }] })),
+        wanted((RBAC, "rolebindings"), cluster::NAMESPACE, "coracle:node-identities", true, json!({
+            "roleRef": { "apiGroup": RBAC, "kind": "Role", "name": "coracle:node-identities" }, "subjects": approver,
+        })),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Reconciles the bootstrap roles and bindings against four lists.

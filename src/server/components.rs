@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use coracle_agent::node_server::{NodeServer, Trust};
 use coracle_apiserver::ApiServer;
-use coracle_apiserver::authn::{User, service_account};
+use coracle_apiserver::authn::{NODES, User, service_account};
 use coracle_base::clock::Clock;
 use coracle_base::crypto;
 use coracle_base::shutdown::Shutdown;
@@ -15,8 +16,9 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use crate::config::Config;
 use crate::dialer::LocalDialer;
 use crate::error::Error;
-use crate::node::{self, Instance};
+use crate::node;
 use crate::pki::Pki;
+use crate::signer::Signer;
 use crate::tls::Tls;
 
 /// What components are made from. Cloning is a few reference counts.
@@ -42,12 +44,8 @@ impl Components {
         let mut components = Self { running: Vec::new() };
         components.add("controllers", controllers(parts.clone()));
         components.add("scheduler", scheduler(parts.clone()));
-        if let Some(node) = &parts.config.node {
-            let instance = Instance::open(&parts.config.data_dir)?;
-            let network = node::network_config(&parts.config, node, &instance);
-            let agent = node::agent_config(&parts.config, node, &instance)?;
-            components.add("network", node::network(network, parts.clone()));
-            components.add("agent", node::agent(agent, parts.clone()));
+        if let Some(setup) = node::Setup::of(&parts.config, &parts.pki.client.certificate)? {
+            components.add("node", own_node(setup, parts.clone()));
         }
         Ok(components)
     }
@@ -125,10 +123,34 @@ async fn controllers(parts: Parts) -> anyhow::Result<()> {
             clock: Clock::system(),
             shutdown,
             root_ca: parts.pki.server.certificate.clone(),
+            authority: Arc::new(Signer::new(parts.pki.clone())),
+            pod_ranges: parts.config.network.cluster_cidr.iter().map(node::range).collect(),
         })
     })
     .await;
     Ok(())
+}
+
+/// The node in this process: its API is a function call, and so is the API server's way to it.
+async fn own_node(setup: node::Setup, parts: Parts) -> anyhow::Result<()> {
+    let name = setup.node.name.clone();
+    let own = Arc::new(User::new(format!("system:node:{name}"), &[NODES]));
+    let access = node::Access {
+        agent: parts.server.source(own.clone()),
+        network: parts.server.source(user("system:kube-proxy")),
+        client: client(&parts.server, own),
+    };
+    let (dialer, tls) = (parts.dialer.clone(), parts.node_tls.clone());
+    let started = move |server: NodeServer| {
+        dialer.set_node(
+            name,
+            Arc::new(move |stream| {
+                let server = server.clone();
+                Box::pin(server.serve(stream, Trust::Full))
+            }),
+        );
+    };
+    node::run(setup, access, tls, started, parts.shutdown.clone()).await
 }
 
 async fn scheduler(parts: Parts) -> anyhow::Result<()> {

@@ -41,6 +41,8 @@ pub struct NetworkConfig {
     pub cluster_domain: String,
     /// First and last.
     pub service_node_ports: (u16, u16),
+    /// How nodes reach each other's pods.
+    pub backend: coracle_network::Backend,
 }
 
 impl NetworkConfig {
@@ -50,7 +52,18 @@ impl NetworkConfig {
     }
 }
 
-/// The node in the server's process.
+/// What an agent is told: a machine that joins others' cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JoinConfig {
+    /// `https://host:port`
+    pub server: String,
+    /// Needed until the node has a certificate.
+    pub token: Option<String>,
+    pub data_dir: PathBuf,
+    pub node: NodeConfig,
+}
+
+/// The node in this process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeConfig {
     pub name: String,

@@ -1,7 +1,9 @@
 //! How the API server reaches nodes, pods and Services from this process.
 //!
-//! The node of this process is reached by a pipe in memory; pods and endpoints by TCP, for the host routes to them.
+//! The node of this process is reached by a pipe in memory, others through their tunnels; pods and endpoints through the tunnel of their
+//! node where it has one, else by TCP, for the host routes to them.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use tokio::io::DuplexStream;
 use tokio::net::TcpStream;
 
 use crate::api::Api;
+use crate::tunnel::{self, Tunnels};
 
 /// Serves the kubelet's API to the API server on one stream.
 pub type NodeServer = Arc<dyn Fn(DuplexStream) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -27,12 +30,13 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub struct LocalDialer {
     api: Api,
     node: OnceLock<(String, NodeServer)>,
+    tunnels: Tunnels,
 }
 
 impl LocalDialer {
     /// `api` must be the API server's own: whether the caller may was decided before.
-    pub fn new(api: Api) -> Self {
-        Self { api, node: OnceLock::new() }
+    pub fn new(api: Api, tunnels: Tunnels) -> Self {
+        Self { api, node: OnceLock::new(), tunnels }
     }
 
     /// The node in this process; once.
@@ -54,7 +58,7 @@ impl LocalDialer {
     }
 
     /// A ready address of the Service and the port's number there.
-    async fn endpoint(&self, namespace: &str, name: &str, port: &str) -> Result<(String, u16), Status> {
+    async fn endpoint(&self, namespace: &str, name: &str, port: &str) -> Result<(Endpoint, u16), Status> {
         let service: Service = self.find("", "services", namespace, name).await?;
         let only = service.spec.ports.len() == 1 && port.is_empty();
         let wanted = service.spec.ports.iter().find(|own| only || own.name == port || own.port.to_string() == port);
@@ -67,10 +71,8 @@ impl LocalDialer {
             let slice = Slice::deserialize(slice).map_err(Status::internal)?;
             let target = slice.ports.iter().find(|own| own.name == wanted.name).and_then(|own| own.port);
             let ready = slice.endpoints.into_iter().find(|endpoint| endpoint.conditions.ready.unwrap_or(true));
-            if let (Some(port), Some(address)) =
-                (target, ready.and_then(|endpoint| endpoint.addresses.into_iter().next()))
-            {
-                return Ok((address, port));
+            if let (Some(port), Some(endpoint)) = (target, ready) {
+                return Ok((endpoint, port));
             }
         }
         Err(Status::service_unavailable(format!("no endpoints available for service {name:?}")))
@@ -86,22 +88,32 @@ impl Dialer for LocalDialer {
                 task::spawn("node stream", server(far)).detach();
                 Ok(Box::new(near))
             }
-            _ => Err(Status::service_unavailable(format!("node {name:?} is not connected to this server"))),
+            _ => self.tunnels.open(name, tunnel::NODE).await,
         }
     }
 
     async fn service(&self, namespace: &str, name: &str, port: &str) -> Result<Box<dyn ByteStream>, Status> {
-        let (address, port) = self.endpoint(namespace, name, port).await?;
-        connect(&address, port).await
+        let (endpoint, port) = self.endpoint(namespace, name, port).await?;
+        let address = endpoint.addresses.first().cloned().unwrap_or_default();
+        self.reach(&endpoint.node_name, &address, port).await
     }
 
     async fn pod(&self, namespace: &str, name: &str, port: u16) -> Result<Box<dyn ByteStream>, Status> {
         let pod: Pod = self.find("", "pods", namespace, name).await?;
-        let address = pod.status.unwrap_or_default().pod_ip;
+        let (node, address) = (pod.spec.node_name, pod.status.unwrap_or_default().pod_ip);
         if address.is_empty() {
             return Err(Status::service_unavailable(format!("pod {name:?} has no address yet")));
         }
-        connect(&address, port).await
+        self.reach(&node, &address, port).await
+    }
+}
+
+impl LocalDialer {
+    async fn reach(&self, node: &str, address: &str, port: u16) -> Result<Box<dyn ByteStream>, Status> {
+        match (self.tunnels.has(node), address.parse::<IpAddr>()) {
+            (true, Ok(address)) => self.tunnels.open(node, &SocketAddr::new(address, port).to_string()).await,
+            _ => connect(address, port).await,
+        }
     }
 }
 
@@ -149,8 +161,11 @@ struct Slice {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Endpoint {
     addresses: Vec<String>,
+    #[serde(default)]
+    node_name: String,
     #[serde(default)]
     conditions: Conditions,
 }
@@ -169,7 +184,15 @@ struct SlicePort {
 
 #[derive(Deserialize)]
 struct Pod {
+    spec: PodSpec,
     status: Option<PodStatus>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PodSpec {
+    #[serde(default)]
+    node_name: String,
 }
 
 #[derive(Deserialize, Default)]

@@ -7,21 +7,31 @@ use coracle_api::Status;
 use coracle_apiserver::{ApiServer, Body, Peer, failure};
 use http::{Request, Response, StatusCode, header};
 
+use crate::tunnel::{self, Tunnels};
+
+/// Answers with the certificate of the authority behind this server, as in k3s.
+pub const AUTHORITY_PATH: &str = "/cacerts";
+
 /// Shared by all connections.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Gate {
     inner: Arc<Inner>,
 }
 
 #[derive(Default)]
 struct Inner {
+    /// PEM; a machine that joins checks it against its token.
+    authority: String,
+    tunnels: Tunnels,
     server: OnceLock<ApiServer>,
     ready: AtomicBool,
 }
 
 impl Gate {
-    pub fn new() -> Self {
-        Self::default()
+    /// `authority` (PEM) signs what this server shows.
+    pub fn new(authority: &str, tunnels: Tunnels) -> Self {
+        let inner = Inner { authority: authority.to_owned(), tunnels, ..Inner::default() };
+        Self { inner: Arc::new(inner) }
     }
 
     /// From now on `server` answers; `/readyz` fails until `set_ready`.
@@ -40,6 +50,11 @@ impl Gate {
     }
 
     pub async fn answer(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
+        match request.uri().path() {
+            AUTHORITY_PATH => return plain(StatusCode::OK, self.inner.authority.clone()),
+            tunnel::PATH => return self.inner.tunnels.accept(request, peer),
+            _ => {}
+        }
         match self.inner.server.get() {
             Some(server) => server.handle(request, peer).await,
             None => starting(request.uri().path()),
@@ -54,6 +69,10 @@ fn starting(path: &str) -> Response<Body> {
         "/readyz" => (StatusCode::INTERNAL_SERVER_ERROR, "[-]starting failed: reason withheld\nreadyz check failed\n"),
         _ => return failure::response(&Status::service_unavailable("the server is starting").retry_after(1)),
     };
+    plain(code, text.to_owned())
+}
+
+fn plain(code: StatusCode, text: String) -> Response<Body> {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = code;
     let kind = http::HeaderValue::from_static("text/plain; charset=utf-8");

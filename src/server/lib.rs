@@ -16,12 +16,15 @@ use coracle_base::task::{self, Task};
 pub mod api;
 pub mod bootstrap;
 pub mod cidr;
+pub mod cluster;
 pub mod components;
 pub mod config;
 pub mod data_directory;
 pub mod dialer;
 pub mod error;
 pub mod gate;
+pub mod join;
+pub mod joined;
 pub mod kubeconfig;
 pub mod listener;
 pub mod manifests;
@@ -32,13 +35,16 @@ pub mod persistence;
 pub mod pki;
 pub mod pod_directories;
 pub mod renewal;
+pub mod signer;
 pub mod sys;
 pub mod tls;
 pub mod token;
+pub mod tunnel;
 pub mod uninstall;
 
 pub use cidr::Cidr;
-pub use config::{Config, NetworkConfig, NodeConfig, Part};
+pub use config::{Config, JoinConfig, NetworkConfig, NodeConfig, Part};
+pub use coracle_network::Backend;
 pub use coracle_network::cni::dispatch as cni_dispatch;
 pub use error::Error;
 
@@ -51,6 +57,7 @@ use listener::Listener;
 use pki::Pki;
 use renewal::Certificates;
 use tls::Tls;
+use tunnel::Tunnels;
 
 /// A stop takes no longer than this; what is not finished then is aborted.
 const STOP: Duration = Duration::from_secs(5);
@@ -64,9 +71,10 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
 
     let pki = Arc::new(Pki::open(directory.server("tls"))?);
     let certificates = Certificates::new(pki.clone(), &config, port);
-    let tls = Arc::new(Tls::api(&certificates.serving()?, &pki.client)?);
-    token::open(&directory.server("token"), config.token.as_deref(), &pki.server.certificate)?;
-    let gate = Gate::new();
+    let tls = Arc::new(Tls::api(&certificates.serving()?, &pki.client.certificate)?);
+    let token = token::open(&directory.server("token"), config.token.as_deref(), &pki.server.certificate)?;
+    let tunnels = Tunnels::default();
+    let gate = Gate::new(&pki.server.certificate, tunnels.clone());
     let listening = task::spawn("listener", listener.serve(tls.clone(), gate.clone(), shutdown.child()));
 
     let store = persistence::open(&directory).await?;
@@ -75,10 +83,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         issuer: TokenIssuer::new(pki.token_key()?, issuer_url(&config))
             .reached_at(SocketAddr::new(config.advertise_address, port).to_string()),
         networks: networks(&config),
+        join_secret: token::secret_of(&token).to_owned(),
     });
     let own = Arc::new(User::api_server());
     let api = Api::new(components::client(&server, own.clone()), "coracle");
-    let dialer = Arc::new(LocalDialer::new(api.clone()));
+    let dialer = Arc::new(LocalDialer::new(api.clone(), tunnels));
     server.set_dialer(dialer.clone());
     let rules = task::spawn("rules", {
         let (server, shutdown) = (server.clone(), shutdown.child());
@@ -95,7 +104,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     tracing::info!(port, milliseconds = started.elapsed().as_millis(), "API server ready");
 
     let config = Arc::new(config);
-    let node_tls = certificates.node_serving()?.map(|leaf| Tls::node(&leaf, &pki.client)).transpose()?.map(Arc::new);
+    let node_tls =
+        certificates.node_serving()?.map(|leaf| Tls::node(&leaf, &pki.client.certificate)).transpose()?.map(Arc::new);
     let mut components = Components::start(&Parts {
         config: config.clone(),
         node_tls: node_tls.clone(),

@@ -5,21 +5,27 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use coracle_agent::config::dns::ClusterDns;
 use coracle_agent::node::{Registration, Taint};
-use coracle_agent::node_server::{NodeServer, Trust};
+use coracle_agent::node_server::NodeServer;
 use coracle_agent::{Agent, AgentConfig};
-use coracle_apiserver::authn::{MASTERS, NODES, User, certificate};
+use coracle_api::Resource;
+use coracle_apiserver::authn::{MASTERS, certificate};
+use coracle_base::backoff::{Backoff, Shape};
 use coracle_base::crypto;
 use coracle_base::shutdown::Shutdown;
 use coracle_base::task::{self, Task};
+use coracle_client::{ObjectEvent, ObjectSource, Project, Selection};
+use coracle_network::overlay::NodeView;
 use coracle_network::{DnsConfig, Prefix};
+use futures::StreamExt;
 use tokio::net::TcpListener;
 
 use crate::cidr::Cidr;
-use crate::components::{self, Parts, user};
+use crate::cluster::Cluster;
 use crate::config::{Config, NodeConfig, Part};
 use crate::data_directory::{read_optional, write_private};
 use crate::error::Error;
@@ -70,35 +76,98 @@ fn make(path: &Path) -> Result<(), Error> {
 const PORT: u16 = 10250;
 const MAX_PODS: u32 = 110;
 
-/// The agent, until shutdown; containers go on.
-pub async fn agent(config: AgentConfig, parts: Parts) -> anyhow::Result<()> {
-    let name = config.registration.name.clone();
-    let own = Arc::new(User::new(format!("system:node:{name}"), &[NODES]));
-    let (source, client) = (parts.server.source(own.clone()), components::client(&parts.server, own));
-    let agent = Agent::run(config, source, client, parts.shutdown.child()).await.context("the node's agent")?;
+/// What a node is made of, wherever its server is.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub data_dir: PathBuf,
+    pub cluster: Cluster,
+    pub node: NodeConfig,
+    pub instance: Instance,
+}
+
+impl Setup {
+    /// The server's own node, where it has one.
+    pub fn of(config: &Config, client_authority: &str) -> Result<Option<Self>, Error> {
+        let Some(node) = config.node.clone() else { return Ok(None) };
+        let instance = Instance::open(&config.data_dir)?;
+        Ok(Some(Self {
+            data_dir: config.data_dir.clone(),
+            cluster: Cluster::of(config, client_authority),
+            node,
+            instance,
+        }))
+    }
+}
+
+/// The API as the node's parts use it.
+pub struct Access {
+    /// As `system:node:NAME`.
+    pub agent: Arc<dyn ObjectSource>,
+    /// For Services, endpoints and other nodes.
+    pub network: Arc<dyn ObjectSource>,
+    /// As `system:node:NAME`.
+    pub client: kube::Client,
+}
+
+/// Network and agent, until shutdown; containers go on. `started` gets the node's server once it can answer.
+pub async fn run(
+    setup: Setup,
+    access: Access,
+    tls: Option<Arc<Tls>>,
+    started: impl FnOnce(NodeServer),
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let Some(ranges) = shutdown.bound(ranges(&setup, &access)).await.transpose()? else { return Ok(()) };
+    let network = network_config(&setup, &ranges);
+    let network = coracle_network::run(network, access.network, shutdown.child()).await;
+    let network = network.context("the node's network")?;
+    let config = agent_config(&setup, &ranges)?;
+    let agent = Agent::run(config, access.agent, access.client, shutdown.child()).await;
+    let agent = agent.context("the node's agent")?;
     let server = NodeServer::new(agent.handle.cri().clone());
-    let piped = server.clone();
-    parts.dialer.set_node(
-        name,
-        Arc::new(move |stream| {
-            let server = piped.clone();
-            Box::pin(server.serve(stream, Trust::Full))
-        }),
-    );
-    let listening = match (&parts.config.node, &parts.node_tls) {
-        (Some(node), Some(tls)) => listen(node, &server, tls, &parts.shutdown).await,
-        _ => Vec::new(),
+    started(server.clone());
+    let listening = match &tls {
+        Some(tls) => listen(&setup.node.addresses, &server, tls, &shutdown).await,
+        None => Vec::new(),
     };
     agent.stopped().await;
     drop(listening);
+    network.ended().await;
     Ok(())
+}
+
+/// The node's own pod addresses: those it had, or those that the cluster gives to its Node, which is registered for it.
+async fn ranges(setup: &Setup, access: &Access) -> anyhow::Result<Vec<Prefix>> {
+    let path = setup.instance.directory.join("ranges");
+    if let Some(text) = read_optional(&path)? {
+        let known: Result<Vec<Prefix>, _> = text.lines().map(str::parse).collect();
+        return known.with_context(|| format!("{} holds no address ranges: remove it", path.display()));
+    }
+    let registration = registration(setup, &[]);
+    let mut backoff = Backoff::new(Shape::doubling(Duration::from_millis(50), Duration::from_secs(5)));
+    while let Err(error) = coracle_agent::node::register(&registration, &access.client).await {
+        tracing::warn!(%error, "node is not registered yet");
+        tokio::time::sleep(backoff.next_delay()).await;
+    }
+    let nodes = Resource::find("", "v1", "nodes").context("nodes are not in the catalog")?;
+    let fields = format!("metadata.name={}", setup.node.name);
+    let mut events = access.agent.list_watch(&nodes, Selection { fields, ..Selection::default() });
+    while let Some(event) = events.next().await {
+        let Ok(ObjectEvent::Applied(node)) = event else { continue };
+        let Some(given) = NodeView::project(&node).filter(|node| !node.ranges.is_empty()) else { continue };
+        let lines: Vec<String> =
+            given.ranges.iter().map(|range| format!("{}/{}\n", range.address, range.length)).collect();
+        write_private(&path, lines.concat().as_bytes())?;
+        return Ok(given.ranges.into_vec());
+    }
+    anyhow::bail!("the watch of the node's own Node ended")
 }
 
 /// Opens the node's port on its addresses. The API server in this process does without it, so one that is not to be had (a second
 /// server on this machine, a kubelet) costs outside callers only.
-async fn listen(node: &NodeConfig, server: &NodeServer, tls: &Tls, shutdown: &Shutdown) -> Vec<Task<()>> {
+pub async fn listen(addresses: &[IpAddr], server: &NodeServer, tls: &Tls, shutdown: &Shutdown) -> Vec<Task<()>> {
     let mut listening = Vec::new();
-    for address in &node.addresses {
+    for address in addresses {
         let address = SocketAddr::new(*address, PORT);
         match TcpListener::bind(address).await {
             Ok(listener) => {
@@ -119,37 +188,36 @@ fn trusted(certificate: &[u8]) -> bool {
     certificate::user(certificate).is_some_and(|user| user.groups.iter().any(|group| group == MASTERS))
 }
 
+/// What is said of the node when it registers.
+fn registration(setup: &Setup, ranges: &[Prefix]) -> Registration {
+    let node = &setup.node;
+    Registration {
+        name: node.name.clone(),
+        addresses: node.addresses.clone(),
+        pod_cidrs: ranges.iter().map(|range| format!("{}/{}", range.address, range.length)).collect(),
+        labels: node.labels.clone(),
+        taints: node.taints.iter().map(|taint| taint_of(taint)).collect(),
+        storage: setup.instance.directory.clone(),
+        max_pods: MAX_PODS,
+        kubelet_port: PORT,
+    }
+}
+
 /// What the agent is told. Makes the CNI plugin directory and configuration where pods' networking is ours.
-pub fn agent_config(config: &Config, node: &NodeConfig, instance: &Instance) -> Result<AgentConfig, Error> {
-    let (cni_config, cni_binaries) = match config.disable.contains(&Part::Network) {
+fn agent_config(setup: &Setup, ranges: &[Prefix]) -> Result<AgentConfig, Error> {
+    let (node, instance, network) = (&setup.node, &setup.instance, &setup.cluster.network);
+    let (cni_config, cni_binaries) = match setup.cluster.disable.contains(&Part::Network) {
         true => ("/etc/cni/net.d".into(), "/opt/cni/bin".into()),
         false => cni(instance)?,
     };
-    let directories = PodDirectories::of(&config.data_dir);
-    let dns = match config.disable.contains(&Part::Dns) {
+    let directories = PodDirectories::of(&setup.data_dir);
+    let dns = match setup.cluster.disable.contains(&Part::Dns) {
         true => Vec::new(),
-        false => config.network.cluster_dns.iter().map(ToString::to_string).collect(),
+        false => network.cluster_dns.iter().map(ToString::to_string).collect(),
     };
     let socket = node.container_runtime_endpoint.as_deref();
     Ok(AgentConfig {
-        registration: Registration {
-            name: node.name.clone(),
-            addresses: node.addresses.clone(),
-            pod_cidrs: config
-                .network
-                .cluster_cidr
-                .iter()
-                .map(|cidr| {
-                    let own = first_of_node(cidr);
-                    format!("{}/{}", own.address, own.length)
-                })
-                .collect(),
-            labels: node.labels.clone(),
-            taints: node.taints.iter().map(|taint| taint_of(taint)).collect(),
-            storage: instance.directory.clone(),
-            max_pods: MAX_PODS,
-            kubelet_port: PORT,
-        },
+        registration: registration(setup, ranges),
         directory: instance.directory.clone(),
         kubelet_directory: directories.kubelet,
         log_directory: directories.logs,
@@ -159,7 +227,7 @@ pub fn agent_config(config: &Config, node: &NodeConfig, instance: &Instance) -> 
         cni_config,
         cni_binaries,
         registries: PathBuf::new(),
-        cluster_dns: ClusterDns { servers: dns, domain: config.network.cluster_domain.clone() },
+        cluster_dns: ClusterDns { servers: dns, domain: network.cluster_domain.clone() },
     })
 }
 
@@ -180,21 +248,14 @@ fn taint_of(text: &str) -> Taint {
     Taint { key: key.to_owned(), value: value.to_owned(), effect: effect.to_owned() }
 }
 
-/// Pod networking, Services and DNS, until shutdown.
-pub async fn network(config: coracle_network::NetworkConfig, parts: Parts) -> anyhow::Result<()> {
-    let source = parts.server.source(user("system:kube-proxy"));
-    let running = coracle_network::run(config, source, parts.shutdown.child()).await.context("the node's network")?;
-    running.ended().await;
-    Ok(())
-}
-
 /// What the node's network is told.
-pub fn network_config(config: &Config, node: &NodeConfig, instance: &Instance) -> coracle_network::NetworkConfig {
+fn network_config(setup: &Setup, ranges: &[Prefix]) -> coracle_network::NetworkConfig {
+    let (node, instance, network) = (&setup.node, &setup.instance, &setup.cluster.network);
     let prefixes = |ranges: &[Cidr]| ranges.iter().map(prefix).collect::<Vec<_>>();
-    let disabled = |part| config.disable.contains(&part);
+    let disabled = |part| setup.cluster.disable.contains(&part);
     let dns = DnsConfig {
-        addresses: config.network.cluster_dns.clone(),
-        domain: config.network.cluster_domain.as_str().into(),
+        addresses: network.cluster_dns.clone(),
+        domain: network.cluster_domain.as_str().into(),
         resolv_conf: resolv_conf(node),
     };
     coracle_network::NetworkConfig {
@@ -202,12 +263,13 @@ pub fn network_config(config: &Config, node: &NodeConfig, instance: &Instance) -
         node_name: node.name.as_str().into(),
         zone: "".into(),
         node_ips: node.addresses.clone(),
-        pod_ranges: config.network.cluster_cidr.iter().map(first_of_node).collect(),
-        cluster_ranges: prefixes(&config.network.cluster_cidr),
-        service_ranges: prefixes(&config.network.service_cidr),
+        pod_ranges: ranges.to_vec(),
+        cluster_ranges: prefixes(&network.cluster_cidr),
+        service_ranges: prefixes(&network.service_cidr),
         dns: (!disabled(Part::Dns)).then_some(dns),
         cni_socket: (!disabled(Part::Network)).then(|| instance.cni_socket()),
         state_directory: instance.directory.join("network"),
+        backend: network.backend,
         services: !disabled(Part::KubeProxy),
     }
 }
@@ -216,10 +278,14 @@ fn prefix(cidr: &Cidr) -> Prefix {
     Prefix { address: cidr.address(), length: cidr.prefix() }
 }
 
-/// A node takes a /24 or /64 of the cluster's range, as in k3s; the only node takes the first.
-fn first_of_node(cidr: &Cidr) -> Prefix {
-    let own = if cidr.is_ipv4() { 24 } else { 64 };
-    Prefix { address: cidr.address(), length: own.max(cidr.prefix()) }
+/// The cluster's range, of which a node gets a /24 or /64, as in k3s.
+pub fn range(cidr: &Cidr) -> coracle_controllers::node_ranges::Range {
+    let own: u8 = if cidr.is_ipv4() { 24 } else { 64 };
+    coracle_controllers::node_ranges::Range {
+        address: cidr.address(),
+        length: cidr.prefix(),
+        node_length: own.max(cidr.prefix()),
+    }
 }
 
 /// What pods and the DNS forwarder read; systemd-resolved's stub on a loopback address would mean nothing to a pod.
@@ -234,15 +300,4 @@ pub fn resolv_conf(node: &NodeConfig) -> PathBuf {
     let only_loopback = servers.peek().is_some()
         && servers.all(|server| server.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()));
     if only_loopback && Path::new(RESOLVED).exists() { RESOLVED.into() } else { OWN.into() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_node_takes_the_first_part_of_the_range() {
-        let of = |text: &str| first_of_node(&text.parse().unwrap());
-        assert_eq!((of("10.42.0.0/16").length, of("10.42.0.0/28").length, of("fd00::/48").length), (24, 28, 64));
-    }
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use coracle_base::crypto::SigningKey;
 use jiff::{Span, Timestamp, tz::TimeZone};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -141,9 +141,9 @@ impl Authority {
         Ok(Self { certificate, issuer })
     }
 
-    /// As a trust anchor.
-    pub fn der(&self) -> Result<CertificateDer<'static>, Error> {
-        CertificateDer::from_pem_slice(self.certificate.as_bytes()).map_err(Error::certificates)
+    /// Makes a certificate, PEM, of a request that has been approved.
+    pub fn sign(&self, request: &CertificateSigningRequestParams) -> Result<String, rcgen::Error> {
+        Ok(request.signed_by(&self.issuer)?.pem())
     }
 }
 

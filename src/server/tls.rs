@@ -8,10 +8,11 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::error::Error;
-use crate::pki::{Authority, Leaf};
+use crate::pki::Leaf;
 
 /// The one place that names the cryptography under TLS.
 pub fn provider() -> Arc<CryptoProvider> {
@@ -27,25 +28,26 @@ pub struct Tls {
 
 impl Tls {
     /// The API port: shows `leaf`, and leaves it to `trusts` whether `authority` signed the client's certificate.
-    pub fn api(leaf: &Leaf, authority: &Authority) -> Result<Self, Error> {
+    pub fn api(leaf: &Leaf, authority: &str) -> Result<Self, Error> {
         let asking = |clients| Arc::new(Asking { inner: clients }) as Arc<dyn ClientCertVerifier>;
         Self::new(leaf, authority, asking, &[b"h2", b"http/1.1"])
     }
 
     /// The node's port: shows `leaf`; a client's certificate, where there is one, is by `authority` or there is no connection.
-    pub fn node(leaf: &Leaf, authority: &Authority) -> Result<Self, Error> {
+    pub fn node(leaf: &Leaf, authority: &str) -> Result<Self, Error> {
         Self::new(leaf, authority, |clients| clients, &[b"http/1.1"])
     }
 
     fn new(
         leaf: &Leaf,
-        authority: &Authority,
+        authority: &str,
         asking: impl FnOnce(Arc<dyn ClientCertVerifier>) -> Arc<dyn ClientCertVerifier>,
         protocols: &[&[u8]],
     ) -> Result<Self, Error> {
         let provider = provider();
         let mut roots = RootCertStore::empty();
-        roots.add(authority.der()?).map_err(Error::certificates)?;
+        let authority = CertificateDer::from_pem_slice(authority.as_bytes()).map_err(Error::certificates)?;
+        roots.add(authority).map_err(Error::certificates)?;
         let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
         let clients = clients.allow_unauthenticated().build().map_err(Error::certificates)?;
         let certificate = Arc::new(Certificate { current: RwLock::new(certified(leaf, &provider)?) });
@@ -78,7 +80,7 @@ impl Tls {
     }
 }
 
-fn certified(leaf: &Leaf, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, Error> {
+pub fn certified(leaf: &Leaf, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, Error> {
     let (chain, key) = leaf.der()?;
     Ok(Arc::new(CertifiedKey::from_der(chain, key, provider).map_err(Error::certificates)?))
 }

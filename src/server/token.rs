@@ -17,15 +17,44 @@ pub fn open(path: &Path, given: Option<&str>, server_ca: &str) -> Result<String,
         (Some(secret), _) | (None, Some(secret)) => secret.to_owned(),
         (None, None) => crypto::random_hex::<16>(),
     };
-    let token = format!("K10{}::server:{secret}", crypto::hex(&crypto::sha256(server_ca.as_bytes())));
+    let token = format!("K10{}::server:{secret}", authority_hash(server_ca));
     if stored.as_deref() != Some(&token) {
         write_private(path, format!("{token}\n").as_bytes())?;
     }
     Ok(token)
 }
 
+/// What a join token says: which authority to trust, and what to show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinToken {
+    /// SHA-256 of the server CA's PEM text, hex.
+    pub authority: String,
+    /// Shown as a bearer token.
+    pub credential: String,
+}
+
+impl JoinToken {
+    /// Reads `K10<hash>::<user>:<secret>` or `K10<hash>::<id>.<secret>`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (authority, _) = text.strip_prefix("K10")?.split_once("::")?;
+        let hash = authority.len() == 64 && authority.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let credential = secret_of(text).to_owned();
+        (hash && !credential.is_empty()).then(|| Self { authority: authority.to_lowercase(), credential })
+    }
+
+    /// Whether `pem` is the authority that the token means.
+    pub fn trusts(&self, pem: &str) -> bool {
+        crypto::secrets_equal(authority_hash(pem).as_bytes(), self.authority.as_bytes())
+    }
+}
+
+/// The hash by which tokens name an authority.
+pub fn authority_hash(pem: &str) -> String {
+    crypto::hex(&crypto::sha256(pem.as_bytes()))
+}
+
 /// The part after the last colon of a full token; a bare secret is all secret.
-fn secret_of(token: &str) -> &str {
+pub fn secret_of(token: &str) -> &str {
     match token.strip_prefix("K10").and_then(|rest| rest.split_once("::")) {
         Some((_, user)) => user.split_once(':').map_or(user, |(_, secret)| secret),
         None => token,
@@ -47,6 +76,17 @@ mod tests {
         let other = open(&path, None, "another CA").unwrap();
         assert_eq!((secret_of(&other), other == token), (secret_of(&token), false));
         assert!(matches!(open(&path, Some("wrong"), "CA"), Err(Error::Token { .. })));
+    }
+
+    #[test]
+    fn a_join_token_pins_its_authority() {
+        let token = JoinToken::parse(&format!("K10{}::server:abc", authority_hash("CA"))).unwrap();
+        assert_eq!((token.credential.as_str(), token.trusts("CA"), token.trusts("CB")), ("abc", true, false));
+        let bootstrap = JoinToken::parse(&format!("K10{}::abcdef.0123456789abcdef", authority_hash("CA"))).unwrap();
+        assert_eq!(bootstrap.credential, "abcdef.0123456789abcdef");
+        for rubbish in ["", "K10", "secret", "K10abc::server:x", &format!("K10{}::server:", "0".repeat(64))] {
+            assert_eq!(JoinToken::parse(rubbish), None, "{rubbish}");
+        }
     }
 
     #[test]

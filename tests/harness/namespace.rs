@@ -14,17 +14,36 @@ pub const NODE_IP: &str = "192.0.2.10";
 
 impl NetworkNamespace {
     pub fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("coracle-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        run("ip", &["netns", "add", &name]);
-        let namespace = Self { name };
-        namespace.ip("link set lo up");
+        let namespace = Self::empty();
         namespace.ip("link add node0 type veth peer name node1");
         namespace.ip(&format!("addr add {NODE_IP}/24 dev node0"));
         namespace.ip("addr add 2001:db8::10/64 dev node0 nodad");
         namespace.ip("link set node0 up");
         namespace.ip("link set node1 up");
         namespace
+    }
+
+    /// With loopback alone.
+    fn empty() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("coracle-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        run("ip", &["netns", "add", &name]);
+        let namespace = Self { name };
+        namespace.ip("link set lo up");
+        namespace
+    }
+
+    /// A machine of its own on the same link, with `address`.
+    pub fn beside(&self, address: &str) -> Self {
+        let other = Self::empty();
+        other.ip(&format!("link add node0 type veth peer name peer netns {}", self.name));
+        other.ip(&format!("addr add {address}/24 dev node0"));
+        other.ip("link set node0 up");
+        let near = format!("to-{}", address.rsplit('.').next().unwrap_or_default());
+        self.ip(&format!("link set peer name {near}"));
+        self.ip(&format!("link set {near} up"));
+        self.ip(&format!("route add {address}/32 dev {near} src {NODE_IP}"));
+        other
     }
 
     /// `program`, to be run in this namespace with the mount namespace of the test.

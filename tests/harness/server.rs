@@ -65,6 +65,12 @@ impl Server {
         self.directory.path().join("data")
     }
 
+    /// With which machines join.
+    pub fn token(&self) -> String {
+        let path = self.data_directory().join("server/token");
+        std::fs::read_to_string(path).expect("the server wrote it").trim().to_owned()
+    }
+
     /// The server's standard error and output so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()

@@ -183,6 +183,11 @@ struct Issuer {
 }
 
 impl TokenAuthenticator {
+    #[cfg(test)]
+    pub(super) fn lookup(&self) -> &Arc<dyn Lookup> {
+        &self.lookup
+    }
+
     /// The user of `token` and which of `audiences` (the API server's when `None`) it is meant for.
     pub fn authenticate(
         &self,

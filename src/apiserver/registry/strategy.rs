@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Registry, Stored, metadata, partition};
 
+pub mod certificate;
 pub mod lease;
 pub mod namespace;
 pub mod pod;
@@ -72,6 +73,7 @@ static COUNTED: Strategy = WORKLOAD;
 static DAEMONS: Strategy =
     Strategy { prepare_create: workload::prepare_daemons, prepare_update: workload::update_daemons, ..WORKLOAD };
 static JOB: Strategy = Strategy { prepare_create: workload::prepare_job, generation: true, ..PLAIN };
+static CERTIFICATE_REQUEST: Strategy = Strategy { prepare_update: certificate::prepare_update, ..PLAIN };
 static CLAIM: Strategy = Strategy { returns_deleted: true, prepare_create: |tree| set_phase(tree, "Pending"), ..PLAIN };
 static VOLUME: Strategy = Strategy {
     returns_deleted: true,
@@ -124,6 +126,7 @@ impl Strategy {
             | ("batch", "cronjobs") => &COUNTED,
             ("apps", "daemonsets") => &DAEMONS,
             ("batch", "jobs") => &JOB,
+            ("certificates.k8s.io", "certificatesigningrequests") => &CERTIFICATE_REQUEST,
             ("policy", _) => &DISRUPTION,
             ("storage.k8s.io", "csidrivers" | "csinodes" | "volumeattachments") => &CSI,
             ("storage.k8s.io", "csistoragecapacities")

@@ -9,22 +9,43 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::asks_for_help;
 use crate::Failure;
+use crate::options::flags::Of;
 use crate::options::{Typed, flags, resolve};
 
 pub fn run(arguments: &[OsString]) -> Result<ExitCode, Failure> {
     if asks_for_help(arguments) {
-        print!("Usage: coracle server [OPTION]...\n\n{}", flags::help());
+        print!("Usage: coracle server [OPTION]...\n\n{}", flags::help(Of::Server));
         return Ok(ExitCode::SUCCESS);
     }
+    let typed = gather(arguments, Of::Server)?;
+    let config = resolve::server(&typed)?;
+    log(&typed)?;
+    run_until_signal(|shutdown| async { Ok(coracle_server::run(config, shutdown).await?) })
+}
+
+/// The options of a command that runs for long.
+pub fn gather(arguments: &[OsString], command: Of) -> Result<Typed, Failure> {
     let typed = Typed::gather(
         arguments,
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
     )?;
-    let config = resolve::server(&typed)?;
-    coracle_base::log::setup(&resolve::logging(&typed)?).map_err(|error| Failure::usage(error.to_string()))?;
+    typed.only(command)?;
+    Ok(typed)
+}
+
+/// Begins to log, with what was noticed before.
+pub fn log(typed: &Typed) -> Result<(), Failure> {
+    coracle_base::log::setup(&resolve::logging(typed)?).map_err(|error| Failure::usage(error.to_string()))?;
     for warning in &typed.warnings {
         tracing::warn!("{warning}");
     }
+    Ok(())
+}
+
+/// Runs `work` on the runtime of this process until it ends; a signal begins its shutdown.
+pub fn run_until_signal<F: Future<Output = anyhow::Result<()>>>(
+    work: impl FnOnce(Shutdown) -> F,
+) -> Result<ExitCode, Failure> {
     coracle_server::sys::tune_allocator();
     // One core is left to the store's writer and to containerd.
     let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1)).max(1);
@@ -32,7 +53,7 @@ pub fn run(arguments: &[OsString]) -> Result<ExitCode, Failure> {
     let result = runtime.block_on(async {
         let shutdown = Shutdown::new();
         let _signals = task::spawn("signals", stop_on_signal(shutdown.clone()));
-        coracle_server::run(config, shutdown).await
+        work(shutdown).await
     });
     // Blocking threads hold nothing that a crash-only program would miss.
     runtime.shutdown_background();

@@ -62,7 +62,7 @@ pub fn merge(typed: &mut Typed, path: &Path, text: &str) -> Result<(), Failure> 
                 .ok_or_else(|| wrong(format!("{name:?} wants a text, a number, true, false or a list of them")))?,
             None if flags::is_ignored(name) => typed.ignore(name),
             None => {
-                let names = flags::SERVER.iter().map(|flag| flag.name);
+                let names = flags::FLAGS.iter().map(|flag| flag.name);
                 return Err(wrong(format!("unknown key {name:?}{}", hint(name, names, ""))));
             }
         }

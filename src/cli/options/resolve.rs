@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use coracle_base::log::{LogFormat, LogOptions};
-use coracle_server::{Cidr, Config, NetworkConfig, NodeConfig, Part};
+use coracle_server::{Backend, Cidr, Config, JoinConfig, NetworkConfig, NodeConfig, Part};
 
 use super::Typed;
 use crate::Failure;
@@ -47,6 +47,19 @@ pub fn server(typed: &Typed) -> Result<Config, Failure> {
     })
 }
 
+/// An agent's configuration.
+pub fn agent(typed: &Typed) -> Result<JoinConfig, Failure> {
+    let text = |name: &str| Some(typed.value(name)).filter(|text| !text.is_empty()).map(str::to_owned);
+    let server =
+        text("server").ok_or_else(|| Failure::usage("an agent needs --server, the URL of the server to join"))?;
+    Ok(JoinConfig {
+        server,
+        token: text("token"),
+        data_dir: absolute(typed.value("data-dir"))?,
+        node: node(typed, node_addresses(typed)?)?,
+    })
+}
+
 /// How to log, from the same options.
 pub fn logging(typed: &Typed) -> Result<LogOptions, Failure> {
     let verbosity: u8 = parse(typed, "v", "not a number from 0 to 3")?;
@@ -82,7 +95,13 @@ fn network(typed: &Typed) -> Result<NetworkConfig, Failure> {
     let ports = typed.value("service-node-port-range");
     let range = ports.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
     let range = range.filter(|(first, last): &(u16, u16)| *first > 0 && first <= last);
+    let backend = Backend::ALL.into_iter().find(|(name, _)| *name == typed.value("flannel-backend"));
+    let (_, backend) = backend.ok_or_else(|| match typed.value("flannel-backend") {
+        "wireguard-native" => wrong(typed, "flannel-backend", "not built yet: use vxlan or host-gw"),
+        _ => wrong(typed, "flannel-backend", "none of vxlan, host-gw, none"),
+    })?;
     Ok(NetworkConfig {
+        backend,
         cluster_cidr,
         service_cidr,
         cluster_dns,

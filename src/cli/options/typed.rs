@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use lexopt::{Arg, ValueExt};
 
 use super::file;
-use super::flags::{self, Flag, Kind};
+use super::flags::{self, Flag, Kind, Of};
 use crate::Failure;
 use crate::nearest::hint;
 
@@ -19,7 +19,7 @@ pub struct Typed {
 }
 
 impl Typed {
-    /// Everything that was said about a server.
+    /// Everything that was said about a server or an agent.
     pub fn gather(
         arguments: &[OsString],
         environment: impl IntoIterator<Item = (String, String)>,
@@ -55,7 +55,7 @@ impl Typed {
                     skip_value(&mut parser);
                     continue;
                 }
-                let names = flags::SERVER.iter().map(|flag| flag.name);
+                let names = flags::FLAGS.iter().map(|flag| flag.name);
                 return Err(Failure::usage(format!("unknown option {typed}{}", hint(name, names, "--"))));
             };
             let text = match flag.kind {
@@ -75,7 +75,7 @@ impl Typed {
     fn read_environment(&mut self, environment: impl IntoIterator<Item = (String, String)>) {
         for (variable, value) in environment {
             // Other variables of that prefix belong to the install script and to tests.
-            let flag = flags::SERVER.iter().find(|flag| flag.variable() == variable && !value.is_empty());
+            let flag = flags::FLAGS.iter().find(|flag| flag.variable() == variable && !value.is_empty());
             if let Some(flag) = flag {
                 self.add(flag, &value);
             }
@@ -108,6 +108,19 @@ impl Typed {
     fn overlay(&mut self, over: Typed) {
         self.values.extend(over.values);
         self.warnings.extend(over.warnings);
+    }
+
+    /// Refuses what was given and `command` does not take.
+    pub fn only(&self, command: Of) -> Result<(), Failure> {
+        let given = self.values.keys().filter_map(|name| flags::find(name));
+        match given.into_iter().find(|flag| !flag.is_of(command)) {
+            Some(flag) if command == Of::Agent => Err(Failure::usage(format!(
+                "--{} is an option of servers; an agent learns it from its server",
+                flag.name
+            ))),
+            Some(flag) => Err(Failure::usage(format!("--{} is an option of agents", flag.name))),
+            None => Ok(()),
+        }
     }
 
     pub fn last(&self, name: &str) -> Option<&str> {

@@ -294,6 +294,7 @@ fn pods_and_host_are_answered() {
         }),
         cni_socket: Some(directory.path().join("cni.sock")),
         state_directory: directory.path().join("cni"),
+        backend: crate::Backend::None,
         services: true,
     };
     agent(node, async {

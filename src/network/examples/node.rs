@@ -46,6 +46,7 @@ async fn serve(directory: &Path) -> anyhow::Result<()> {
         dns: None,
         cni_socket: Some(socket),
         state_directory: directory.join("state"),
+        backend: coracle_network::Backend::None,
         services: true,
     };
     let running = coracle_network::run(config, Arc::new(Empty), Shutdown::new()).await?;

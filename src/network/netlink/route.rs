@@ -15,6 +15,7 @@ const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
 const GET_ROUTE: u16 = 26;
 const NEW_NEIGHBOUR: u16 = 28;
+const DELETE_NEIGHBOUR: u16 = 29;
 
 const REQUEST: u16 = 1;
 const ACKNOWLEDGE: u16 = 4;
@@ -44,11 +45,26 @@ pub struct VethEnd<'a> {
     pub mac: Mac,
 }
 
+/// A VXLAN link to create, which learns nothing.
+#[derive(Debug, Clone)]
+pub struct Vxlan<'a> {
+    pub name: &'a str,
+    /// The network's number (VNI).
+    pub id: u32,
+    /// Source of the outer packets.
+    pub local: IpAddr,
+    /// UDP port of the outer packets.
+    pub port: u16,
+    pub mac: Mac,
+    pub mtu: u32,
+}
+
 /// A route of the main table (or the local one).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     pub destination: IpAddr,
     pub length: u8,
+    /// 0 leaves it to the gateway's own route.
     pub link: u32,
     pub gateway: Option<IpAddr>,
     /// Source address of the machine's own packets.
@@ -108,6 +124,27 @@ impl RouteSocket {
         })?;
         let index = self.find(host.name)?.map(|link| link.index).unwrap_or_default();
         self.change(NEW_LINK, 0, &link_body(index, 0, 0), |link| link.string(20, alias))
+    }
+
+    /// Its index. Fails with EEXIST when the name is taken, or its port by a VXLAN of the same number.
+    pub fn create_vxlan(&mut self, vxlan: &Vxlan<'_>, alias: &str) -> Result<u32, KernelError> {
+        self.change(NEW_LINK, CREATE | EXCLUSIVE, &link_body(0, 0, 0), |link| {
+            link.string(3, vxlan.name);
+            link.bytes(1, &vxlan.mac);
+            link.native(4, vxlan.mtu);
+            link.nested(18, |info| {
+                info.string(1, "vxlan");
+                info.nested(2, |data| {
+                    data.native(1, vxlan.id);
+                    data.bytes(if vxlan.local.is_ipv4() { 4 } else { 17 }, &octets(vxlan.local));
+                    data.u8(7, 0);
+                    data.bytes(15, &vxlan.port.to_be_bytes());
+                });
+            });
+        })?;
+        let index = self.find(vxlan.name)?.map(|link| link.index).unwrap_or_default();
+        self.change(NEW_LINK, 0, &link_body(index, 0, 0), |link| link.string(20, alias))?;
+        Ok(index)
     }
 
     pub fn set_up(&mut self, index: u32) -> Result<(), KernelError> {
@@ -181,16 +218,54 @@ impl RouteSocket {
 
     /// A permanent neighbour entry.
     pub fn add_neighbour(&mut self, link: u32, address: IpAddr, mac: Mac) -> Result<(), KernelError> {
-        const PERMANENT: u16 = 0x80;
-        let mut body = vec![family(address), 0, 0, 0];
-        body.extend_from_slice(&link.to_ne_bytes());
-        body.extend_from_slice(&PERMANENT.to_ne_bytes());
-        body.extend_from_slice(&[0, 0]);
+        let body = neighbour_body(family(address), link, PERMANENT, 0);
         self.change(NEW_NEIGHBOUR, CREATE | REPLACE, &body, |attributes| {
             attributes.bytes(1, &octets(address));
             attributes.bytes(2, &mac);
         })
     }
+
+    /// `false` when there was none.
+    pub fn delete_neighbour(&mut self, link: u32, address: IpAddr) -> Result<bool, KernelError> {
+        let body = neighbour_body(family(address), link, 0, 0);
+        let deleted = self.change(DELETE_NEIGHBOUR, 0, &body, |attributes| attributes.bytes(1, &octets(address)));
+        found(deleted, libc::ENOENT)
+    }
+
+    /// Frames to `mac` leave a VXLAN link towards `far`.
+    pub fn add_forwarding(&mut self, link: u32, mac: Mac, far: IpAddr) -> Result<(), KernelError> {
+        let body = neighbour_body(BRIDGE, link, PERMANENT | NO_ARP, SELF);
+        self.change(NEW_NEIGHBOUR, CREATE | REPLACE, &body, |attributes| {
+            attributes.bytes(1, &octets(far));
+            attributes.bytes(2, &mac);
+        })
+    }
+
+    /// `false` when there was none.
+    pub fn delete_forwarding(&mut self, link: u32, mac: Mac, far: IpAddr) -> Result<bool, KernelError> {
+        let body = neighbour_body(BRIDGE, link, 0, SELF);
+        let deleted = self.change(DELETE_NEIGHBOUR, 0, &body, |attributes| {
+            attributes.bytes(1, &octets(far));
+            attributes.bytes(2, &mac);
+        });
+        found(deleted, libc::ENOENT)
+    }
+}
+
+/// Of forwarding entries (AF_BRIDGE).
+const BRIDGE: u8 = 7;
+const PERMANENT: u16 = 0x80;
+const NO_ARP: u16 = 0x40;
+/// The entry is the link's own, not a bridge's above it.
+const SELF: u8 = 2;
+
+/// struct ndmsg
+fn neighbour_body(family: u8, link: u32, state: u16, flags: u8) -> Vec<u8> {
+    let mut body = vec![family, 0, 0, 0];
+    body.extend_from_slice(&link.to_ne_bytes());
+    body.extend_from_slice(&state.to_ne_bytes());
+    body.extend_from_slice(&[flags, 0]);
+    body
 }
 
 fn found(result: Result<(), KernelError>, absent: i32) -> Result<bool, KernelError> {
@@ -233,9 +308,13 @@ fn route_body(route: &Route) -> Vec<u8> {
     };
     let (table, kind) = if route.local { (TABLE_LOCAL, LOCAL) } else { (TABLE_MAIN, UNICAST) };
     let mut body = vec![family(route.destination), route.length, 0, 0, table, PROTOCOL, scope, kind];
-    body.extend_from_slice(&[0; 4]);
+    // A gateway inside of its own destination can only be on the link.
+    let on_link = route.gateway.is_some_and(|gateway| gateway == route.destination);
+    body.extend_from_slice(&if on_link { ON_LINK } else { 0 }.to_ne_bytes());
     body
 }
+
+const ON_LINK: u32 = 4;
 
 /// Ours only: by their protocol number.
 fn own_route(payload: &[u8]) -> Option<Route> {
@@ -273,7 +352,9 @@ fn route_attributes(route: &Route, attributes: &mut Attributes<'_>) {
     if route.length > 0 {
         attributes.bytes(1, &octets(route.destination));
     }
-    attributes.native(4, route.link);
+    if route.link != 0 {
+        attributes.native(4, route.link);
+    }
     if let Some(gateway) = route.gateway {
         attributes.bytes(5, &octets(gateway));
     }

@@ -21,6 +21,7 @@ fn config(directory: &std::path::Path) -> NetworkConfig {
         dns: None,
         cni_socket: Some(directory.join("cni.sock")),
         state_directory: directory.join("cni"),
+        backend: crate::Backend::None,
         services: true,
     }
 }

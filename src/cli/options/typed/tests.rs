@@ -51,10 +51,10 @@ fn files_replace_or_append() {
 
 #[test]
 fn k3s_options_without_meaning_are_warned_of() {
-    let files = [("config.yaml", "flannel-backend: vxlan\netcd-snapshot-retention: 3\n")];
+    let files = [("config.yaml", "flannel-conf: x\netcd-snapshot-retention: 3\n")];
     let typed = gather(&["--flannel-iface", "eth0", "--kube-proxy-arg=x=y", "-d", "/x"], &[], &files).unwrap();
     assert_eq!(typed.warnings.len(), 4);
-    assert!(typed.warnings.contains(&"flannel-backend has no meaning in coracle and is ignored".to_owned()));
+    assert!(typed.warnings.contains(&"flannel-conf has no meaning in coracle and is ignored".to_owned()));
     assert_eq!(typed.value("data-dir"), "/x");
 }
 
