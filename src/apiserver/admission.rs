@@ -13,6 +13,7 @@ use crate::registry::{Registry, metadata};
 
 pub mod certificates;
 pub mod namespace_lifecycle;
+pub mod node_restriction;
 pub mod node_taint;
 pub mod priority;
 pub mod quota;
@@ -93,17 +94,27 @@ impl Admission {
     /// The plugins that only refuse.
     pub fn validate(
         &self,
-        _registry: &Registry,
+        registry: &Registry,
         request: &Request<'_>,
         new: &Value,
         old: Option<&Value>,
     ) -> Result<(), Status> {
+        node_restriction::check(registry, request, new, old)?;
         certificates::check(&self.authorizer, request, new, old)?;
         let (namespace, name) = (metadata::text(new, "namespace"), metadata::text(new, "name"));
         escalation::check(&self.authorizer, &request.facts.user, request.resource, namespace, name, new, old)
     }
 
-    pub fn check_delete(&self, request: &Request<'_>, _namespace: &str, name: &str) -> Result<(), Status> {
+    pub fn check_delete(
+        &self,
+        registry: &Registry,
+        request: &Request<'_>,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), Status> {
+        if request.is("", "pods") {
+            node_restriction::check_pod(registry, &request.facts.user, request.resource, namespace, name)?;
+        }
         namespace_lifecycle::check_delete(request, name)
     }
 }

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use coracle_api::Status;
 use serde_json::{Value, json};
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
+use x509_parser::x509::X509Name;
 
 use super::{Operation, Request};
 use crate::authn::{MASTERS, User};
@@ -87,10 +88,23 @@ fn may(authorizer: &Authorizer, user: &User, verb: &str, signer: &str) -> bool {
     allowed(signer) || allowed(&format!("{domain}/*"))
 }
 
+/// The common name that a request asks for.
+pub fn common_name(request: &Value) -> Result<String, String> {
+    let names = subject(request, |subject| {
+        subject.iter_common_name().filter_map(|name| name.as_str().ok()).next().map(str::to_owned)
+    })?;
+    Ok(names.unwrap_or_default())
+}
+
 fn organizations(request: &Value) -> Result<Vec<String>, String> {
+    subject(request, |subject| {
+        subject.iter_organization().filter_map(|group| group.as_str().ok()).map(str::to_owned).collect()
+    })
+}
+
+fn subject<T>(request: &Value, read: impl FnOnce(&X509Name<'_>) -> T) -> Result<T, String> {
     let text = STANDARD.decode(request["spec"]["request"].as_str().unwrap_or_default()).map_err(|e| e.to_string())?;
     let pem = pem::parse(text).map_err(|error| error.to_string())?;
     let (_, parsed) = X509CertificationRequest::from_der(pem.contents()).map_err(|error| error.to_string())?;
-    let groups = parsed.certification_request_info.subject.iter_organization();
-    Ok(groups.filter_map(|group| group.as_str().ok()).map(str::to_owned).collect())
+    Ok(read(&parsed.certification_request_info.subject))
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::create::writer;
 use super::{answer, patch, update};
+use crate::admission::node_restriction;
 use crate::authn::token_request;
 use crate::body::Body;
 use crate::call::{Call, read_body};
@@ -176,6 +177,7 @@ async fn token(server: &ApiServer, call: &mut Call, mut request: Request<Body>) 
         decode::object(call, &body, &Expected { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" })?;
     let inner = &server.inner;
     let (namespace, name) = (&call.info.namespace, &call.info.name);
+    node_restriction::check_token(&inner.registry, &call.user, namespace, name, &tree)?;
     let token = token_request::answer(&inner.issuer, &*inner.lookup, namespace, name, tree)?;
     answer::document(call, &token, StatusCode::CREATED)
 }

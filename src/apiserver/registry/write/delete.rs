@@ -171,7 +171,7 @@ impl Writer<'_> {
         let facts = &self.facts;
         let operation = Operation::Delete;
         let request = crate::admission::Request { operation, resource, subresource: "", facts, dry_run: self.dry_run };
-        self.admission.check_delete(&request, namespace, name)
+        self.admission.check_delete(self.registry, &request, namespace, name)
     }
 }
 
