@@ -64,7 +64,7 @@ impl Fixture {
         let issuer = TokenIssuer::new(SigningKey::generate(), "https://kubernetes.default.svc.cluster.local");
         let server = runtime.block_on(async {
             let store = Store::open(Box::new(Memory::new()), StoreOptions::default()).expect("memory opens");
-            ApiServer::new(Options { store, issuer, networks: Networks::default() })
+            ApiServer::new(Options { store, issuer, networks: Networks::default(), join_secret: "join".to_owned() })
         });
         let peer = Peer::component(Arc::new(User::new("admin", &[MASTERS])));
         let fixture = Self { runtime, server, peer, left: INPUTS };
