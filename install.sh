@@ -204,7 +204,9 @@ set -o allexport
 [ ! -f "$env_file" ] || . "$env_file"
 set +o allexport
 depend() {
-    need net
+    use net
+    # Pods' limits; Alpine does not mount them otherwise.
+    want cgroups
     after firewall
 }
 EOF

@@ -15,8 +15,10 @@ const LOOPBACK: u32 = 1;
 
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    #[error("sysctl {0}")]
-    Sysctl(String, #[source] std::io::Error),
+    #[error(
+        "IP forwarding cannot be switched on, {0} is not to be written: set it to 1 before coracle starts, or run as root where /proc/sys is writable"
+    )]
+    Forwarding(String, #[source] std::io::Error),
     #[error("routes")]
     Routes(#[from] KernelError),
 }
@@ -45,7 +47,7 @@ fn forward() -> Result<(), NodeError> {
     // Where it is right already it may be read-only.
     let set = |path: &str, value: &str| match fs::read_to_string(path) {
         Ok(present) if present.trim() == value => Ok(()),
-        _ => fs::write(path, value).map_err(|error| NodeError::Sysctl(path.to_owned(), error)),
+        _ => fs::write(path, value).map_err(|error| NodeError::Forwarding(path.to_owned(), error)),
     };
     set("/proc/sys/net/ipv4/ip_forward", "1")?;
     let all = "/proc/sys/net/ipv6/conf/all/forwarding";

@@ -62,7 +62,7 @@ pub struct DnsConfig {
 pub enum NetworkError {
     #[error("the node's network namespace")]
     Node(#[from] NodeError),
-    #[error("nf_tables")]
+    #[error("{}", nftables_remedy(.0))]
     Table(#[from] KernelError),
     #[error("DNS sockets")]
     Dns(#[source] std::io::Error),
@@ -72,6 +72,19 @@ pub enum NetworkError {
     NotServed(&'static str),
     #[error(transparent)]
     Task(#[from] task::TaskError),
+}
+
+/// What to do when the kernel does not take the table at all.
+fn nftables_remedy(error: &KernelError) -> &'static str {
+    match error.errno() {
+        Some(libc::EPERM) => "nf_tables may not be changed here: run as root with CAP_NET_ADMIN",
+        // No such socket, no such subsystem of it, no such kind of object in it.
+        Some(libc::EPROTONOSUPPORT | libc::EINVAL | libc::EOPNOTSUPP | libc::ENOENT) => {
+            "this kernel lacks nf_tables or a part of it (nat, reject, ct, numgen, fib): load the modules nf_tables, nft_chain_nat, \
+             nft_reject_inet, nft_ct, nft_masq and nft_numgen, or use a kernel with them"
+        }
+        _ => "nf_tables",
+    }
 }
 
 /// The network's tasks; they end when this is dropped, or after shutdown has begun. Links and table stay.

@@ -22,6 +22,8 @@ pub enum Error {
     Certificates(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Store(#[from] coracle_store::OpenError),
+    #[error("this machine cannot run a node: {missing}; or run the control plane alone with --disable-agent")]
+    Machine { missing: String },
     #[error("{part} ended: {reason}")]
     Ended { part: &'static str, reason: String },
     #[error("--token differs from the one in {}: remove the option, or the file to change the token", .path.display())]

@@ -35,6 +35,7 @@ pub mod persistence;
 pub mod pki;
 pub mod pod_directories;
 pub mod renewal;
+pub mod requirements;
 pub mod signer;
 pub mod sys;
 pub mod tls;
@@ -66,6 +67,9 @@ const STOP: Duration = Duration::from_secs(5);
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let started = std::time::Instant::now();
     let directory = DataDirectory::open(&config.data_dir)?;
+    if config.node.as_ref().is_some_and(|node| node.container_runtime_endpoint.is_none()) {
+        requirements::check(&config.data_dir)?;
+    }
     let listener = Listener::bind(config.bind_address, config.https_listen_port).await?;
     let port = listener.port();
 

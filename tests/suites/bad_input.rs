@@ -159,3 +159,41 @@ fn a_port_in_use_and_a_data_directory_in_use_are_said() {
     assert_eq!(third.code, 1);
     assert!(third.error().contains("6443"), "it names the port");
 }
+
+/// A shell that spoils something for what it starts: its script, and what the server then says.
+const SPOILED: [(&str, &str); 4] = [
+    (r#"exec setpriv --bounding-set -sys_admin --inh-caps -sys_admin -- "$@""#, "CAP_SYS_ADMIN is missing"),
+    (r#"mount -t tmpfs tmpfs /sys/fs/cgroup; exec "$@""#, "no cgroups are mounted at /sys/fs/cgroup"),
+    (
+        r#"mount -t tmpfs tmpfs /sys/fs/cgroup; echo cpu pids >/sys/fs/cgroup/cgroup.controllers; exec "$@""#,
+        "the cgroup controller memory is missing: boot the kernel with cgroup_enable=memory",
+    ),
+    (
+        r#"echo 0 >/proc/sys/net/ipv4/ip_forward; mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys; exec "$@""#,
+        "IP forwarding cannot be switched on, /proc/sys/net/ipv4/ip_forward is not to be written",
+    ),
+];
+
+#[test]
+fn what_the_machine_lacks_is_said_in_one_line() {
+    for (script, said) in SPOILED {
+        let namespace = NetworkNamespace::new();
+        let directory = tempfile::tempdir().expect("a directory");
+        let output = namespace
+            .command("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-ec", script, "spoiled", CORACLE, "server"])
+            .args(["--node-ip", NODE_IP, "--log-filter", "error", "--data-dir"])
+            .arg(directory.path().join("data"))
+            .arg("--write-kubeconfig")
+            .arg(directory.path().join("kubeconfig"))
+            .output()
+            .expect("util-linux is installed");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        let last = text.trim().lines().last().expect("it says something");
+        assert!(last.contains(said), "{said}: {text}");
+        let data = directory.path().join("data");
+        let removed = namespace.command(CORACLE).args(["uninstall", "--yes", "--data-dir"]).arg(&data).status();
+        assert!(removed.expect("coracle starts").success() && !data.exists());
+    }
+}

@@ -14,6 +14,8 @@ mkdir "$scratch/upper" "$scratch/work"
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$scratch/upper,workdir=$scratch/work" /etc
 for directory in /run /var/lib /var/log /usr/local/bin /usr/local/lib; do mount -t tmpfs tmpfs "$directory"; done
 cp "$binary" /usr/local/bin/coracle
+# A fresh machine has none.
+! kubectl=$(command -v kubectl) || mount --bind /dev/null "$kubectl"
 export INSTALL_CORACLE_SKIP_DOWNLOAD=true
 # This namespace began with a copy of the machine's mounts, other tests' among them.
 mounts() { cut -d' ' -f1-3 /proc/self/mounts | sort; }

@@ -1,8 +1,10 @@
 //! `kubectl get`: the server's tables, or the objects themselves.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use coracle_client::path;
+use futures::AsyncReadExt;
 use serde_json::{Value, json};
 
 use super::line::Line;
@@ -14,6 +16,9 @@ use crate::Failure;
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
 pub async fn run(session: &Session, line: &Line) -> Result<ExitCode, Failure> {
+    if let Some(target) = line.value("raw") {
+        return raw(session, target).await;
+    }
     let targets = match line.values("filename") {
         [] => target::parse(&line.words)?,
         files => manifest::targets(files)?,
@@ -23,6 +28,14 @@ pub async fn run(session: &Session, line: &Line) -> Result<ExitCode, Failure> {
         Some(form @ ("yaml" | "json" | "name")) => objects(session, line, &targets, form).await,
         Some(other) => Err(Failure::usage(format!("output {other:?} is not built in: use wide, yaml, json or name"))),
     }
+}
+
+/// What the server answers at this path, as it is.
+async fn raw(session: &Session, target: &str) -> Result<ExitCode, Failure> {
+    let mut body = Vec::new();
+    session.stream(target).await?.read_to_end(&mut body).await?;
+    std::io::stdout().write_all(&body)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The requests of a target: one per name, or one for the collection.

@@ -23,6 +23,7 @@ const VERBS: &[(&str, Options)] = &[
             ("ignore-not-found", None, false),
             ("show-labels", None, false),
             ("filename", Some('f'), true),
+            ("raw", None, true),
         ],
     ),
     (
@@ -139,6 +140,7 @@ mod tests {
         assert_eq!((exec.verb.as_str(), exec.words.join(" ").as_str()), ("exec", "web get -l"));
         assert!(exec.is_set("stdin") && exec.is_set("tty"));
         assert_eq!(parse("apply -f a -f b").unwrap().values("filename"), ["a", "b"]);
+        assert_eq!(parse("get --raw /readyz").unwrap().value("raw"), Some("/readyz"));
     }
 
     #[test]
