@@ -1,6 +1,7 @@
 //! What the suites stand on: a network namespace and a server in it, upstream's kubectl, and the images.
 
 pub mod kubectl;
+pub mod leftovers;
 pub mod namespace;
 pub mod node;
 pub mod server;

@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::leftovers::{self, PREFIX};
+
 /// Named `coracle-test-<process>-<n>`, with loopback up and one dummy-like address on a veth pair, so that a node has an address
 /// of its own that is not loopback.
 pub struct NetworkNamespace {
@@ -25,8 +27,9 @@ impl NetworkNamespace {
 
     /// With loopback alone.
     fn empty() -> Self {
+        leftovers::remove();
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("coracle-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         run("ip", &["netns", "add", &name]);
         let namespace = Self { name };
         namespace.ip("link set lo up");

@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use super::leftovers::PREFIX;
 use super::namespace::{NODE_IP, NetworkNamespace};
 use super::{Output, cache, eventually};
 
@@ -48,7 +49,10 @@ impl Server {
 
     pub fn start(options: Options) -> Self {
         let namespace = NetworkNamespace::new();
-        let directory = tempfile::Builder::new().prefix("coracle-test-").tempdir().expect("a directory in TMPDIR");
+        let directory = tempfile::Builder::new()
+            .prefix(&format!("{PREFIX}{}-", std::process::id()))
+            .tempdir()
+            .expect("a directory in TMPDIR");
         let kubeconfig = directory.path().join("kubeconfig.yaml");
         let (process, ready_after) = launch(&namespace, &directory, &kubeconfig, &options);
         let server = Self { namespace, directory, kubeconfig, ready_after, options, process };
