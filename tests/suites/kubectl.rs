@@ -188,6 +188,24 @@ fn patches(server: &Server) {
     assert_eq!(server.kubectl("get deployment web -o jsonpath={.spec.replicas}").ok(), "1");
     server.kubectl("rollout undo deployment/web --to-revision=1").ok();
     assert_eq!(image(server), "nginx:1.22");
+    pauses(server);
+    assert_eq!(image(server), "nginx:1.22");
+}
+
+/// A deployment that is paused rolls nothing out until it is resumed.
+fn pauses(server: &Server) {
+    let images =
+        || server.kubectl("get replicasets -o jsonpath={.items[*].spec.template.spec.containers[0].image}").ok();
+    assert_eq!(server.kubectl("rollout pause deployment/web").ok(), "deployment.apps/web paused");
+    server.kubectl("set image deployment/web nginx=nginx:1.24").ok();
+    let generation = server.kubectl("get deployment web -o jsonpath={.metadata.generation}").ok();
+    let observed =
+        format!("wait --for=jsonpath={{.status.observedGeneration}}={generation} deployment/web --timeout=20s");
+    server.kubectl(&observed).ok();
+    assert!(!images().contains("nginx:1.24"), "{}", images());
+    assert_eq!(server.kubectl("rollout resume deployment/web").ok(), "deployment.apps/web resumed");
+    eventually("it is rolled out", Duration::from_secs(20), || images().contains("nginx:1.24").then_some(()));
+    server.kubectl("set image deployment/web nginx=nginx:1.22").ok();
 }
 
 fn replaces_and_diffs(server: &Server) {

@@ -1,5 +1,6 @@
 //! What survives `kill -9` and a clean stop.
 
+mod kills;
 mod writers;
 
 use std::collections::BTreeSet;
@@ -158,7 +159,7 @@ impl Drop for StopOnDrop<'_> {
 }
 
 #[test]
-fn five_thousand_objects_are_ready_soon() {
+fn five_thousand_objects_come_back() {
     let mut server = Server::control_plane();
     server
         .kubectl("create clusterrolebinding all --clusterrole=cluster-admin --serviceaccount=kube-system:default")
@@ -187,9 +188,7 @@ fn five_thousand_objects_are_ready_soon() {
     let before = count(&server);
     assert!(before >= 5000, "{before} are there");
     server.end(Signal::SIGKILL);
-    let took = server.restart();
-    eprintln!("/readyz after {took:?} with 5,000 objects");
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    server.restart();
     assert_eq!(count(&server), before);
 }
 

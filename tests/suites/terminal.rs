@@ -1,6 +1,6 @@
 //! Commands in containers: exec and attach with input and with a terminal, by upstream's kubectl and by the built-in one.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 
 use crate::harness::kubectl::program;
@@ -110,4 +110,33 @@ spec:
     assert!(said.ends_with("said hello\nsaid again"), "{said}");
     server.kubectl("wait --for=jsonpath={.status.phase}=Succeeded pod/echo --timeout=30s").ok();
     assert_eq!(server.kubectl("logs echo").ok(), "said hello\nsaid again");
+}
+
+/// Each line as it is written, by upstream's kubectl and by the built-in one.
+#[test]
+fn logs_are_followed() {
+    let server = server_with_pod();
+    let say = |text: &str| {
+        let line = format!("echo {text} > /proc/1/fd/1");
+        server.kubectl_args(&["exec", "shell", "--", "sh", "-c", &line], "").ok();
+    };
+    say("first");
+    let mut built_in = server.namespace.command(CORACLE);
+    built_in.arg("kubectl").arg("--kubeconfig").arg(&server.kubeconfig);
+    let mut upstream = server.namespace.command(program());
+    upstream.arg("--kubeconfig").arg(&server.kubeconfig);
+    for mut command in [built_in, upstream] {
+        let mut child = start(command.args(["logs", "-f", "--tail=1", "shell"]));
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let mut next = || lines.next().expect("it goes on").expect("it is UTF-8");
+        let before = next();
+        say("second");
+        assert_eq!(next(), "second", "after {before}");
+        say("first");
+        assert_eq!(next(), "first");
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+    }
+    let shown = self::built_in(&server, &["logs", "--tail=2", "shell"], "").ok();
+    assert_eq!(shown, "second\nfirst");
 }
