@@ -31,6 +31,7 @@ impl ApiServer {
     }
 
     async fn chain(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
+        self.inner.load.count();
         let started = Instant::now();
         let mut call = match self.begin(&request, peer) {
             Ok(call) => call,

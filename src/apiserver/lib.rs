@@ -21,6 +21,7 @@ pub mod failure;
 mod flight;
 pub mod health;
 mod impersonate;
+mod load;
 mod local;
 mod negotiate;
 mod openapi;

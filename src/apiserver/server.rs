@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use coracle_api::Status;
 use coracle_base::shutdown::Shutdown;
 use coracle_store::Store;
+use tokio::sync::watch;
 
 use crate::admission::Admission;
 use crate::authn::{Authenticator, BootstrapTokens, Lookup, TokenIssuer, User};
@@ -12,6 +13,7 @@ use crate::authz::Authorizer;
 use crate::dialer::Dialer;
 use crate::flight::Flight;
 use crate::health::Health;
+use crate::load::Load;
 use crate::registry::{Networks, Registry, Stored};
 use crate::request_metrics::RequestMetrics;
 
@@ -43,6 +45,7 @@ pub(crate) struct Inner {
     pub dialer: OnceLock<Arc<dyn Dialer>>,
     pub health: Health,
     pub metrics: RequestMetrics,
+    pub load: Load,
     /// Begins when what clients hold open has to end.
     pub stopping: Shutdown,
 }
@@ -66,6 +69,7 @@ impl ApiServer {
             dialer: OnceLock::new(),
             health: Health::default(),
             metrics: RequestMetrics::new(),
+            load: Load::default(),
             stopping: Shutdown::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -81,6 +85,11 @@ impl ApiServer {
 
     pub fn authenticator(&self) -> &Authenticator {
         &self.inner.authenticator
+    }
+
+    /// Changes with every few hundred requests.
+    pub fn bursts(&self) -> watch::Receiver<u64> {
+        self.inner.load.bursts()
     }
 
     /// Named checks that `/readyz` and `/livez` show.

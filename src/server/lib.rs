@@ -128,7 +128,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         manifests::run(api, folder, record, shutdown.child())
     });
     let renewal = task::spawn("renewal", certificates.keep(tls, node_tls, shutdown.child()));
-    let trimming = task::spawn("memory", memory::keep_small(shutdown.child()));
+    let trimming = task::spawn("memory", memory::keep_small(server.bursts(), shutdown.child()));
     notify::ready();
     tracing::info!(kubeconfig = %config.write_kubeconfig.display(), "coracle is up");
 

@@ -1,21 +1,38 @@
-//! Memory that is free goes back to the kernel: soon after the start, and from time to time after that.
+//! Memory that only work needed goes back to the kernel once the work is done.
 
 use std::time::Duration;
 
 use coracle_base::shutdown::Shutdown;
 use coracle_base::task;
+use tokio::sync::watch;
 
 use crate::sys;
 
-/// The start decodes and encodes much that is never needed again.
-const FIRST: Duration = Duration::from_secs(5);
-const EVERY: Duration = Duration::from_secs(300);
+/// The start decodes and encodes much that is never needed again, with code that is not either.
+const START: Duration = Duration::from_secs(5);
+/// A server that had no burst of requests for this long is at rest.
+const QUIET: Duration = Duration::from_secs(10);
 
-pub async fn keep_small(shutdown: Shutdown) {
-    let mut wait = FIRST;
-    while shutdown.bound(tokio::time::sleep(wait)).await.is_some() {
-        // Some milliseconds under the allocator's locks.
-        let _ = task::blocking(sys::trim).await;
-        wait = EVERY;
-    }
+/// Tidies up after the start, and after each time of work; `bursts` changes while there is some.
+pub async fn keep_small(mut bursts: watch::Receiver<u64>, shutdown: Shutdown) {
+    let rest = async {
+        tokio::time::sleep(START).await;
+        loop {
+            tidy().await;
+            if bursts.changed().await.is_err() {
+                return;
+            }
+            while let Ok(Ok(())) = tokio::time::timeout(QUIET, bursts.changed()).await {}
+        }
+    };
+    shutdown.bound(rest).await;
+}
+
+/// Some milliseconds, much of it under the allocator's locks.
+async fn tidy() {
+    let work = || {
+        sys::trim();
+        sys::forget_code();
+    };
+    let _ = task::blocking(work).await;
 }
