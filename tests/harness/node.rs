@@ -27,7 +27,10 @@ impl Node {
     pub fn join(server: &Server, number: u8) -> Self {
         let (name, address) = (format!("n{number}"), format!("192.0.2.{}", 10 + number));
         let namespace = server.namespace.beside(&address);
-        let directory = tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", std::process::id())).tempdir().expect("a directory in TMPDIR");
+        let directory = tempfile::Builder::new()
+            .prefix(&format!("{PREFIX}{}-", std::process::id()))
+            .tempdir()
+            .expect("a directory in TMPDIR");
         let token = server.token();
         let process = launch(&namespace, &directory, &name, &address, &token);
         let node = Self { name, address, namespace, directory, token, process };
