@@ -7,14 +7,14 @@ mod autoscaler;
 mod core;
 mod event;
 mod kinds;
+mod machinery;
 mod network;
 mod pod;
 mod workload;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
-pub use age::human_duration;
+pub use age::{Now, human_duration};
 pub use pod::conditions as row_conditions;
 
 use crate::node::Node;
@@ -46,7 +46,7 @@ enum Cell {
     Length(Path),
     /// How long ago a time was.
     Since(Path),
-    Made(fn(Node<'_, '_>, Timestamp) -> Value),
+    Made(fn(Node<'_, '_>, &Now) -> Value),
 }
 
 const fn column(name: &'static str, kind: &'static str, cell: Cell) -> Column {
@@ -69,7 +69,7 @@ const fn bool(name: &'static str, path: Path, absent: bool) -> Column {
     column(name, "boolean", Cell::Bool(path, absent))
 }
 
-const fn made(name: &'static str, cell: fn(Node<'_, '_>, Timestamp) -> Value) -> Column {
+const fn made(name: &'static str, cell: fn(Node<'_, '_>, &Now) -> Value) -> Column {
     column(name, "string", Cell::Made(cell))
 }
 
@@ -89,7 +89,7 @@ impl Column {
         })
     }
 
-    fn value(&self, tree: &Value, now: Timestamp) -> Value {
+    fn value(&self, tree: &Value, now: &Now) -> Value {
         let find = |path: Path| path.iter().try_fold(tree, |at, name| at.get(name)).filter(|value| !value.is_null());
         let written = |path: Path| find(path).and_then(Value::as_str).unwrap_or_default();
         match self.cell {
@@ -122,13 +122,18 @@ fn columns(resource: &Resource) -> &'static [Column] {
         .map_or(FALLBACK, |(.., columns)| columns)
 }
 
+/// Whether a Table without rows has an empty list of them: upstream's common converter, and that of definitions, has none.
+pub fn lists_no_rows(resource: &Resource) -> bool {
+    !std::ptr::eq(columns(resource), FALLBACK) && resource.kind != "CustomResourceDefinition"
+}
+
 /// `columnDefinitions` of the resource's Table.
 pub fn definitions(resource: &Resource) -> Value {
     columns(resource).iter().map(Column::definition).collect()
 }
 
 /// `cells` of one row, one for each definition.
-pub fn cells(resource: &Resource, tree: &Value, now: Timestamp) -> Value {
+pub fn cells(resource: &Resource, tree: &Value, now: &Now) -> Value {
     columns(resource).iter().map(|column| column.value(tree, now)).collect()
 }
 

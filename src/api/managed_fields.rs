@@ -9,7 +9,7 @@ mod typed;
 
 use serde_json::Value;
 
-pub use apply::apply;
+pub use apply::{apply, check_applied};
 use entry::{Entry, Operation as Verb};
 use typed::Comparison;
 
@@ -50,6 +50,8 @@ pub struct Operation<'a> {
     pub time: &'a str,
     /// Paths that this kind of request cannot set, with all below them (the strategy's reset fields).
     pub reset: &'a FieldSet,
+    /// The version that conflicts name: that of a Scale, whose field is recorded as the workload's.
+    pub shown_version: Option<&'a str>,
 }
 
 /// The manager of a request: the `fieldManager` parameter, else what stands before the first `/` of the user agent.

@@ -216,7 +216,7 @@ fn too_long(value: &str, limit: usize) -> Vec<String> {
     if value.len() <= limit {
         return Vec::new();
     }
-    vec![format!("must be no more than {limit} characters")]
+    vec![format!("must be no more than {limit} bytes")]
 }
 
 fn pattern(rule: &str, expression: &str, examples: &[&str]) -> String {

@@ -8,10 +8,15 @@ use serde::de::DeserializeOwned;
 use crate::Status;
 use crate::resource::Resource;
 
+pub mod forms;
+
+use forms::{Form, Forms, Made};
+
 /// An immutable, shared object. Cloning is a reference count.
 ///
-/// The bytes are JSON in the storage version with `metadata.resourceVersion` in place. Ask for any other form
-/// with `bytes`; ask for typed or untyped trees with `decode`, and keep those only for the moment of use.
+/// The bytes are JSON in the storage version with `metadata.resourceVersion` in place. What else it is asked for (protobuf, another
+/// served version) is made once and kept in its slot, see `form`; ask for typed or untyped trees with `decode`, and keep
+/// those only for the moment of use.
 #[derive(Clone)]
 pub struct Object {
     inner: Arc<Inner>,
@@ -22,6 +27,7 @@ struct Inner {
     revision: u64,
     json: Bytes,
     meta: Meta,
+    forms: Forms,
 }
 
 /// Facts cut out of the object, so that selecting never decodes it.
@@ -48,7 +54,7 @@ pub enum Encoding {
 impl Object {
     /// Wraps bytes that already carry `revision`; `meta` must have been cut from the same object.
     pub fn new(resource: Resource, revision: u64, json: Bytes, meta: Meta) -> Self {
-        Self { inner: Arc::new(Inner { resource, revision, json, meta }) }
+        Self { inner: Arc::new(Inner { resource, revision, json, meta, forms: Forms::default() }) }
     }
 
     pub fn resource(&self) -> &Resource {
@@ -67,6 +73,17 @@ impl Object {
     /// The storage-version JSON.
     pub fn json(&self) -> &Bytes {
         &self.inner.json
+    }
+
+    /// Another form of the object, made by `make` where it is not in the slot.
+    pub fn form(&self, form: Form, make: impl FnOnce() -> Result<Made, Status>) -> Result<Bytes, Status> {
+        if let Some(bytes) = self.inner.forms.find(&form) {
+            return Ok(bytes);
+        }
+        let made = make()?;
+        let bytes = made.bytes.clone();
+        forms::keep(&self.inner, form, made);
+        Ok(bytes)
     }
 
     /// Decodes into a typed object or a borrowed partial struct's owned form.

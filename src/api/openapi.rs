@@ -105,15 +105,15 @@ impl Reached {
     }
 }
 
-/// The document of a group version or of everything, hashed as it would be written.
-fn hash(write: impl FnOnce(&mut Hasher) -> io::Result<()>) -> u64 {
+/// The document of a group version or of everything, hashed as it would be written: 16 digits.
+pub fn hash(write: impl FnOnce(&mut Hasher) -> io::Result<()>) -> String {
     let mut hasher = Hasher(0xcbf2_9ce4_8422_2325);
     write(&mut hasher).expect("hashing does no IO");
-    hasher.0
+    format!("{:016X}", hasher.0)
 }
 
 /// FNV-1a over what is written.
-struct Hasher(u64);
+pub struct Hasher(u64);
 
 impl Write for Hasher {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

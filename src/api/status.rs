@@ -22,6 +22,9 @@ pub struct Status {
     pub reason: String,
     pub message: String,
     pub details: Option<Box<Details>>,
+    /// `metadata.continue`: where a list whose revision is too old may go on.
+    #[serde(skip)]
+    pub continuation: String,
 }
 
 /// metav1.StatusDetails.
@@ -114,7 +117,7 @@ fn dotted(formatter: &mut std::fmt::Formatter<'_>, name: &str, group: &str) -> s
 impl Status {
     /// An error without details.
     pub fn plain(code: u16, reason: &str, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.to_owned(), message: message.into(), details: None }
+        Self { code, reason: reason.to_owned(), message: message.into(), details: None, continuation: String::new() }
     }
 
     fn of(code: u16, reason: &str, resource: GroupResource<'_>, name: &str, message: String) -> Self {
@@ -328,7 +331,10 @@ impl Status {
 
 impl From<NotANumber> for Status {
     fn from(NotANumber { text, .. }: NotANumber) -> Self {
-        Self::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", quote(&text)))
+        let digits = text.trim_start_matches(['+', '-']);
+        let is_large = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let why = if is_large { "value out of range" } else { "invalid syntax" };
+        Self::bad_request(format!("strconv.ParseInt: parsing {}: {why}", quote(&text)))
     }
 }
 
@@ -343,7 +349,7 @@ impl Serialize for Status {
         let mut document = serializer.serialize_struct("Status", 8)?;
         document.serialize_field("kind", "Status")?;
         document.serialize_field("apiVersion", "v1")?;
-        document.serialize_field("metadata", &Empty {})?;
+        document.serialize_field("metadata", &Metadata { continuation: &self.continuation })?;
         document.serialize_field("status", "Failure")?;
         if !self.message.is_empty() {
             document.serialize_field("message", &self.message)?;
@@ -360,7 +366,10 @@ impl Serialize for Status {
 }
 
 #[derive(Serialize)]
-struct Empty {}
+struct Metadata<'a> {
+    #[serde(rename = "continue", skip_serializing_if = "str::is_empty")]
+    continuation: &'a str,
+}
 
 fn is_zero(number: &u32) -> bool {
     *number == 0

@@ -57,8 +57,24 @@ impl Call {
         {
             causes.not_supported("fieldValidation", value, &["", "Ignore", "Strict", "Warn"]);
         }
+        if let Some(manager) = self.query.get("fieldManager") {
+            check_manager(manager, &mut causes);
+        }
         causes.into_result(options_kind(self.info.verb), "")?;
         Ok(!values.is_empty())
+    }
+}
+
+/// Upstream: apimachinery pkg/apis/meta/v1/validation ValidateFieldManager.
+fn check_manager(manager: &str, causes: &mut Causes) {
+    const LONGEST: usize = 128;
+    if manager.len() > LONGEST {
+        causes.too_long("fieldManager", LONGEST);
+    }
+    // Only the first: what follows was not looked at by anyone.
+    if let Some((at, character)) = manager.char_indices().find(|(_, character)| character.is_control()) {
+        let why = format!("invalid character U+{:04X} (at position {at})", u32::from(character));
+        causes.invalid("fieldManager", manager, why);
     }
 }
 

@@ -24,10 +24,15 @@ const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 impl ApiServer {
     /// The answer to a request. Never fails: a failure is an answer, and a panic is that request's 500.
     pub async fn handle(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
-        match AssertUnwindSafe(self.chain(request, peer)).catch_unwind().await {
+        let head = request.method() == Method::HEAD;
+        let response = match AssertUnwindSafe(self.chain(request, peer)).catch_unwind().await {
             Ok(response) => response,
-            Err(_) => failure::response(&Status::internal("This request caused apiserver to panic. Look in the logs.")),
-        }
+            Err(_) => {
+                let status = Status::internal("This request caused apiserver to panic. Look in the logs.");
+                failure::response(&status, "")
+            }
+        };
+        if head { response.map(|_| Body::Empty) } else { response }
     }
 
     async fn chain(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
@@ -35,10 +40,13 @@ impl ApiServer {
         let started = Instant::now();
         let mut call = match self.begin(&request, peer) {
             Ok(call) => call,
-            Err(status) => return failure::response(&status),
+            Err(status) => {
+                let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+                return failure::response(&status, accept.unwrap_or_default());
+            }
         };
         let outcome = self.admitted(&mut call, request).await;
-        let mut response = outcome.unwrap_or_else(|status| failure::response(&status));
+        let mut response = outcome.unwrap_or_else(|status| failure::response(&status, call.header(header::ACCEPT)));
         self.inner.metrics.record(&call, response.status(), started.elapsed());
         for warning in &call.warnings {
             if let Ok(value) = HeaderValue::from_str(&format!("299 - {warning:?}")) {
@@ -86,9 +94,6 @@ impl ApiServer {
             *request.body_mut() = Body::from(body);
         }
         allowed?;
-        if call.method == Method::OPTIONS || call.method == Method::TRACE || call.method == Method::CONNECT {
-            return Err(failure::method_not_allowed());
-        }
         dispatch::dispatch(self, call, request).await
     }
 

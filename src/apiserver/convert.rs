@@ -2,24 +2,12 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
-use coracle_api::{Object, Resource, Status, convert};
+use coracle_api::{Resource, convert};
 use serde_json::Value;
-
-use crate::registry::entry;
 
 /// Whether `resource`'s version is the one that is stored.
 pub fn is_stored(resource: &Resource) -> bool {
     (&resource.storage.0, &resource.storage.1) == (&resource.group, &resource.version)
-}
-
-/// `object` as canonical JSON of `resource`'s version; shared when it is the stored one.
-pub fn json(resource: &Resource, object: &Object) -> Result<Bytes, Status> {
-    if is_stored(resource) {
-        return Ok(object.json().clone());
-    }
-    let tree = serve(resource, object.decode()?);
-    Ok(entry::frame_as(resource, &tree).spliced(object.revision()))
 }
 
 /// From the stored version to `resource`'s.

@@ -69,23 +69,56 @@ pub fn delete_options(call: &Call, body: &Bytes) -> Result<Value, Status> {
     let unreadable = |error: codec::DecodeError| Status::bad_request(error.to_string());
     let meta = codec::type_meta(encoding, body).map_err(unreadable)?;
     if !matches!(meta.kind.as_str(), "" | "DeleteOptions") {
-        return Err(Status::bad_request(format!("decoded object cannot be converted to DeleteOptions: {}", meta.kind)));
+        return Err(Status::bad_request(unregistered(&meta)));
     }
     let ty = Schema::builtin().find("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
     Ok(codec::decode(ty.ok_or_else(failure::no_schema)?, encoding, body).map_err(unreadable)?.value)
 }
 
-/// Makes a tree normal again that a patch was applied to, and defaults it.
-pub fn normalise(call: &mut Call, tree: &Value, resource: &Resource) -> Result<Value, Status> {
-    let ty = type_of(resource)?;
-    let decoded = codec::normalise(ty, tree).map_err(|error| {
+/// Makes a tree normal again that a patch was applied to, and defaults it. `breaches` are those of the patch itself, and
+/// `shown` is what a refusal calls invalid.
+pub fn patched(
+    call: &mut Call,
+    tree: &Value,
+    resource: &Resource,
+    breaches: &[String],
+    shown: impl Fn(&Value) -> String,
+) -> Result<Value, Status> {
+    let invalid = |why: String| {
         let mut causes = Causes::new();
-        causes.invalid("patch", tree.to_string(), error.to_string());
+        causes.invalid("patch", shown(tree), why);
         Status::invalid(("", ""), "", &causes)
-    })?;
-    let mut tree = strict(call, decoded)?;
+    };
+    let text = |name: &str| tree.get(name).and_then(Value::as_str).unwrap_or_default();
+    let meta = TypeMeta { api_version: text("apiVersion").to_owned(), kind: text("kind").to_owned() };
+    let expected = Expected::from(resource);
+    if meta.kind != expected.kind || meta.api_version != expected.api_version() {
+        return Err(invalid(unexpected(&meta, &expected)));
+    }
+    let mut decoded = codec::normalise(type_of(resource)?, tree).map_err(|error| invalid(error.to_string()))?;
+    decoded.strict.splice(0..0, breaches.iter().cloned());
+    let mut tree = strict(call, decoded).map_err(|status| invalid(status.message))?;
     default(resource, &mut tree)?;
     Ok(tree)
+}
+
+/// Makes a tree normal that apply has merged, and defaults it.
+pub fn normalise(tree: &Value, resource: &Resource) -> Result<Value, Status> {
+    let mut tree = codec::normalise(type_of(resource)?, tree).map_err(Status::internal)?.value;
+    default(resource, &mut tree)?;
+    Ok(tree)
+}
+
+/// Why a patched object is of the wrong type.
+fn unexpected(meta: &TypeMeta, expected: &Expected<'_>) -> String {
+    match codec::type_of(Schema::builtin(), meta) {
+        None => unregistered(meta),
+        Some(_) => {
+            let (_, version) = meta.group_version();
+            let package = expected.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
+            format!("converting ({version}.{}) to ({package}.{}): unknown conversion", meta.kind, expected.kind)
+        }
+    }
 }
 
 /// The rules of the kind, then the defaults of its fields.
@@ -155,13 +188,7 @@ fn check_kind(meta: &TypeMeta, expected: &Expected<'_>) -> Result<(), Status> {
     let api_version = expected.api_version();
     if !meta.kind.is_empty() && meta.kind != expected.kind {
         let (_, version) = meta.group_version();
-        let why = match codec::type_of(Schema::builtin(), meta) {
-            Some(_) => {
-                let package = expected.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
-                format!("converting ({version}.{}) to ({package}.{}): unknown conversion", meta.kind, expected.kind)
-            }
-            None => unregistered(meta),
-        };
+        let why = unexpected(meta, expected);
         return Err(Status::bad_request(format!(
             "{} in version {version:?} cannot be handled as a {}: {why}",
             meta.kind, expected.kind

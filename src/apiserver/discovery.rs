@@ -5,59 +5,59 @@
 
 use std::collections::BTreeMap;
 
-use coracle_api::Resource;
+use coracle_api::object::Encoding;
+use coracle_api::{Resource, Status};
 use coracle_base::crypto;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use crate::body::Body;
 use crate::call::Call;
-use crate::failure;
+use crate::negotiate::{self, MEDIA_TYPES};
 use crate::paths::typed;
+use crate::{encode, failure};
 
 const V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-const V2_BETA1: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
 
 /// The answer for `/api...` and `/apis...`, split at slashes.
-pub fn answer(call: &Call, parts: &[&str]) -> Response<Body> {
+pub fn answer(call: &Call, parts: &[&str]) -> Result<Response<Body>, Status> {
     let core = parts[0] == "api";
+    let accept = call.header(header::ACCEPT);
     let document = match parts.len() {
-        1 => {
-            let aggregated = aggregated_type(call.header(header::ACCEPT));
-            if let Some(content_type) = aggregated {
-                return tagged(call, aggregated_document(core, content_type), content_type);
-            }
-            Some(if core { core_versions(call) } else { group_list() })
-        }
+        1 if aggregated(accept)? => return Ok(tagged(call, aggregated_document(core), V2)),
+        1 => Some(if core { core_versions(call) } else { group_list() }),
         2 if core => resource_list("", parts[1]),
         2 => group(parts[1]),
         3 if !core => resource_list(parts[1], parts[2]),
         _ => None,
     };
-    document.map_or_else(failure::no_such_page, |document| typed(document.to_string(), "application/json"))
+    if let Some(document) = document {
+        let encoding = negotiate::accepted(accept, false).map_or(Encoding::Json, |accepted| accepted.encoding);
+        let body = encode::document(&document.to_string().into(), encoding)?;
+        return Ok(typed(body, negotiate::media_type(encoding)));
+    }
+    // Within a group that is served, a version that is not is a Status; other groups are no path at all.
+    let known = core || (parts.len() > 1 && Resource::all().any(|row| row.group == parts[1]));
+    if known { Err(Status::no_such_path()) } else { Ok(failure::no_such_page()) }
 }
 
-/// The first clause of Accept that asks for aggregated discovery, if any comes before plain JSON.
-fn aggregated_type(accept: &str) -> Option<&'static str> {
-    for clause in accept.split(',') {
+/// Whether the first clause of Accept that can be served asks for aggregated discovery; 406 when none can be.
+fn aggregated(accept: &str) -> Result<bool, Status> {
+    for clause in accept.split(',').filter(|_| !accept.is_empty()) {
         let mut parts: Vec<&str> = clause.split(';').map(str::trim).collect();
-        if !matches!(parts.remove(0), "application/json" | "*/*") {
+        let media_type = parts.remove(0);
+        if !MEDIA_TYPES.contains(&media_type) && media_type != "*/*" && media_type != "application/*" {
             continue;
         }
         let has = |part: &str| parts.contains(&part);
-        if !has("g=apidiscovery.k8s.io") || !has("as=APIGroupDiscoveryList") {
-            if parts.iter().all(|part| part.starts_with("q=")) {
-                return None;
-            }
-            continue;
+        if has("g=apidiscovery.k8s.io") && has("as=APIGroupDiscoveryList") && has("v=v2") {
+            return Ok(true);
         }
-        match (has("v=v2"), has("v=v2beta1")) {
-            (true, _) => return Some(V2),
-            (_, true) => return Some(V2_BETA1),
-            _ => {}
+        if !parts.iter().any(|part| part.starts_with("as=")) {
+            return Ok(false);
         }
     }
-    None
+    if accept.is_empty() { Ok(false) } else { Err(Status::not_acceptable(&MEDIA_TYPES)) }
 }
 
 /// Answers with an ETag, or 304 when the client has the document.
@@ -189,16 +189,11 @@ fn storage_hash(resource: &Resource) -> String {
     base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &hash[..8])
 }
 
-fn aggregated_document(core: bool, content_type: &str) -> Value {
-    let version = if content_type == V2 { "v2" } else { "v2beta1" };
+fn aggregated_document(core: bool) -> Value {
     let items: Vec<Value> = groups(core)
         .iter()
         .map(|(name, versions)| {
-            let metadata = if name.is_empty() {
-                json!({ "creationTimestamp": null })
-            } else {
-                json!({ "name": name, "creationTimestamp": null })
-            };
+            let metadata = if name.is_empty() { json!({}) } else { json!({ "name": name }) };
             let versions: Vec<Value> = versions
                 .iter()
                 .map(|(version, resources)| {
@@ -209,13 +204,17 @@ fn aggregated_document(core: bool, content_type: &str) -> Value {
             json!({ "metadata": metadata, "versions": versions })
         })
         .collect();
-    let api_version = format!("apidiscovery.k8s.io/{version}");
+    let api_version = "apidiscovery.k8s.io/v2";
     json!({ "kind": "APIGroupDiscoveryList", "apiVersion": api_version, "metadata": {}, "items": items })
 }
 
 fn aggregated_resource(resource: &Resource) -> Value {
     let mut row = Map::new();
-    let kind = |group: &str, version: &str, kind: &str| json!({ "group": group, "version": version, "kind": kind });
+    // Group and version are empty where they are the list's own.
+    let kind = |group: &str, version: &str, kind: &str| match group == resource.group && version == resource.version {
+        true => json!({ "group": "", "version": "", "kind": kind }),
+        false => json!({ "group": group, "version": version, "kind": kind }),
+    };
     row.insert("resource".to_owned(), json!(resource.plural));
     row.insert("responseKind".to_owned(), kind(&resource.group, &resource.version, &resource.kind));
     row.insert("scope".to_owned(), json!(if resource.namespaced { "Namespaced" } else { "Cluster" }));
@@ -258,14 +257,17 @@ mod tests {
 
     #[test]
     fn clients_that_ask_get_the_aggregated_form() {
-        let kubectl = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+        let v2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        let v2beta1 = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
         for (accept, expected) in [
-            (kubectl, Some(V2)),
-            ("application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList", Some(V2_BETA1)),
-            ("application/json", None),
-            ("", None),
+            (format!("{v2},{v2beta1},application/json"), Some(true)),
+            (format!("{v2beta1},application/json"), Some(false)),
+            (v2beta1.to_owned(), None),
+            ("application/json".to_owned(), Some(false)),
+            ("text/html".to_owned(), None),
+            (String::new(), Some(false)),
         ] {
-            assert_eq!(aggregated_type(accept), expected, "{accept}");
+            assert_eq!(aggregated(&accept).ok(), expected, "{accept}");
         }
     }
 

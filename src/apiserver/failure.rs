@@ -1,17 +1,24 @@
 //! The one place that makes an HTTP answer of a `Status`, and the failures that only the API server has.
 
+use bytes::Bytes;
 use coracle_api::Status;
+use coracle_api::object::Encoding;
 use coracle_api::status::{Cause, Details};
 use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::body::Body;
+use crate::{encode, negotiate};
 
-/// The answer for a failed request.
-pub fn response(status: &Status) -> Response<Body> {
-    let mut response = Response::new(Body::from(serde_json::to_vec(status).unwrap_or_default()));
+/// The answer for a failed request, in an encoding that its Accept header takes, or in JSON.
+pub fn response(status: &Status, accept: &str) -> Response<Body> {
+    let json = Bytes::from(serde_json::to_vec(status).unwrap_or_default());
+    let encoding = negotiate::accepted(accept, true).map_or(Encoding::Json, |accepted| accepted.encoding);
+    let (encoding, body) =
+        encode::document(&json, encoding).map_or_else(|_| (Encoding::Json, json.clone()), |body| (encoding, body));
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(negotiate::media_type(encoding)));
     let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
     if seconds > 0 {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

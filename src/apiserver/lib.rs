@@ -34,6 +34,7 @@ mod request_metrics;
 pub mod server;
 mod table;
 pub mod verbs;
+mod view;
 
 #[cfg(test)]
 mod tests;

@@ -10,8 +10,9 @@ use coracle_api::object::Encoding;
 pub enum Form {
     Object,
     Table,
-    /// PartialObjectMetadata, or its list.
+    /// PartialObjectMetadata.
     Metadata,
+    MetadataList,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,7 @@ pub fn accepted(accept: &str, forms: bool) -> Result<Accepted, Status> {
         return Ok(json);
     }
     let mut best: Option<(f32, Accepted)> = None;
+    let mut known = false;
     for clause in accept.split(',') {
         let mut parts = clause.split(';').map(str::trim);
         let encoding = match parts.next().unwrap_or_default() {
@@ -38,6 +40,7 @@ pub fn accepted(accept: &str, forms: bool) -> Result<Accepted, Status> {
             "application/vnd.kubernetes.protobuf" => Encoding::Protobuf,
             _ => continue,
         };
+        known = true;
         let (mut quality, mut form, mut version, mut group) = (1.0, None, "", "");
         for part in parts {
             match part.split_once('=').unwrap_or((part, "")) {
@@ -52,19 +55,39 @@ pub fn accepted(accept: &str, forms: bool) -> Result<Accepted, Status> {
             None => Form::Object,
             Some(_) if !forms || group != "meta.k8s.io" || !matches!(version, "v1" | "v1beta1") => continue,
             Some("Table") => Form::Table,
-            Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Form::Metadata,
+            Some("PartialObjectMetadata") => Form::Metadata,
+            Some("PartialObjectMetadataList") => Form::MetadataList,
             Some(_) => continue,
         };
-        if best.is_none_or(|(known, _)| quality > known) {
+        if best.is_none_or(|(least, _)| quality > least) {
             best = Some((quality, Accepted { encoding, form }));
         }
     }
-    best.map(|(_, accepted)| accepted).ok_or_else(not_acceptable)
+    best.map(|(_, accepted)| accepted).ok_or_else(|| match known {
+        true => Status::not_acceptable(&MEDIA_TYPES),
+        false => not_acceptable(&MEDIA_TYPES),
+    })
+}
+
+/// What a watch is sent as.
+pub const STREAMED: [&str; 2] = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+
+/// 406 for a client that takes no encoding at all, before anything is looked at. Collections can be streamed, too.
+pub fn check(accept: &str, is_collection: bool) -> Result<(), Status> {
+    let known = |clause: &str| {
+        let media_type = clause.split(';').next().unwrap_or_default().trim();
+        MEDIA_TYPES.contains(&media_type) || matches!(media_type, "*/*" | "application/*")
+    };
+    if accept.is_empty() || accept.split(',').any(known) {
+        return Ok(());
+    }
+    let streamed: &[&str] = if is_collection { &STREAMED } else { &[] };
+    Err(not_acceptable(&[&MEDIA_TYPES[..], streamed].concat()))
 }
 
 /// As upstream's router says it.
-fn not_acceptable() -> Status {
-    let message = format!("406: Not Acceptable\n\nAvailable representations: {}", MEDIA_TYPES.join(", "));
+fn not_acceptable(available: &[&str]) -> Status {
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {}", available.join(", "));
     let mut status = Status::plain(406, "NotAcceptable", message);
     status.details = Some(Box::default());
     status
@@ -95,7 +118,7 @@ mod tests {
             (
                 "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
                 Encoding::Protobuf,
-                Form::Metadata,
+                Form::MetadataList,
             ),
             ("application/json;as=Table;g=other;v=v1,application/json", Encoding::Json, Form::Object),
         ] {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use coracle_api::openapi::{Served, v2, v3};
+use coracle_api::openapi::{self, Served, v2, v3};
 use coracle_api::schema::Schema;
 use coracle_api::{Resource, Status};
 use coracle_base::task;
@@ -39,14 +39,34 @@ fn served() -> Served<'static> {
 
 /// The answer for `/openapi/...`, split at slashes.
 pub async fn answer(call: &Call, parts: &[&str]) -> Result<Response<Body>, Status> {
+    let mut response = document(call, parts).await?;
+    if parts == ["openapi", "v2"] {
+        let headers = response.headers_mut();
+        headers.remove(header::VARY);
+        headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        headers.append(header::VARY, HeaderValue::from_static("Accept"));
+    }
+    Ok(response)
+}
+
+async fn document(call: &Call, parts: &[&str]) -> Result<Response<Body>, Status> {
     let accept = call.header(header::ACCEPT);
     let json = accept.is_empty() || accept.contains("application/json") || accept.contains("*/*");
     match parts {
         ["openapi", "v2"] if !json && accept.contains("com.github.proto-openapi.spec.v2") => {
-            Ok(stream(v2::protobuf::CONTENT_TYPE, |out| v2::protobuf::document(served(), out)))
+            let tag = tag(&V2_PROTOBUF_TAG).await?;
+            let write = |out: Pieces| v2::protobuf::document(served(), out);
+            Ok(tagged(call, tag, || stream(v2::protobuf::CONTENT_TYPE, write)))
         }
-        ["openapi", _, ..] if !json => Err(Status::not_acceptable(&["application/json"])),
-        ["openapi", "v2"] => Ok(stream("application/json", |out| v2::document(served(), out))),
+        ["openapi", _, ..] if !json => {
+            let mut response = Response::new(Body::Empty);
+            *response.status_mut() = http::StatusCode::NOT_ACCEPTABLE;
+            Ok(response)
+        }
+        ["openapi", "v2"] => {
+            let tag = tag(&V2_TAG).await?;
+            Ok(tagged(call, tag, || stream("application/json", |out| v2::document(served(), out))))
+        }
         ["openapi", "v3"] => {
             let index = task::blocking(|| {
                 let mut text = Vec::new();
@@ -62,17 +82,32 @@ pub async fn answer(call: &Call, parts: &[&str]) -> Result<Response<Body>, Statu
 }
 
 async fn group_version(call: &Call, key: &str) -> Result<Response<Body>, Status> {
-    let Some((group, version)) = v3::parse_key(key) else { return Ok(failure::no_such_page()) };
+    let Some((group, version)) = v3::parse_key(key) else { return Ok(nothing()) };
     let wanted = key.to_owned();
     let hash = task::blocking(move || HASHES.get(&wanted).cloned()).await.map_err(Status::internal)?;
-    let Some(hash) = hash else { return Ok(failure::no_such_page()) };
+    let Some(hash) = hash else { return Ok(nothing()) };
+    let (group, version) = (group.to_owned(), version.to_owned());
+    let mut response =
+        tagged(call, &hash, || stream("application/json", move |out| v3::document(served(), &group, &version, out)));
+    // The index names documents by their hash, so what it names never changes.
+    let immutable = call.query.get("hash").is_some_and(|given| given == hash);
+    let control = if immutable { "public, immutable" } else { "no-cache, private" };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(control));
+    Ok(response)
+}
+
+/// Upstream says no word about a group version that it does not have.
+fn nothing() -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = http::StatusCode::NOT_FOUND;
+    response
+}
+
+/// The document under its hash, or 304 when the client has it.
+fn tagged(call: &Call, hash: &str, document: impl FnOnce() -> Response<Body>) -> Response<Body> {
     let tag = format!("\"{hash}\"");
     let known = call.header(header::IF_NONE_MATCH).split(',').any(|own| own.trim() == tag);
-    let (group, version) = (group.to_owned(), version.to_owned());
-    let mut response = match known {
-        true => Response::new(Body::Empty),
-        false => stream("application/json", move |out| v3::document(served(), &group, &version, out)),
-    };
+    let mut response = if known { Response::new(Body::Empty) } else { document() };
     if known {
         *response.status_mut() = http::StatusCode::NOT_MODIFIED;
     }
@@ -80,11 +115,16 @@ async fn group_version(call: &Call, key: &str) -> Result<Response<Body>, Status>
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         headers.insert(header::ETAG, tag);
     }
-    // The index names documents by their hash, so what it names never changes.
-    let immutable = call.query.get("hash").is_some_and(|given| given == hash);
-    let control = if immutable { "public, immutable" } else { "no-cache, private" };
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(control));
-    Ok(response)
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+/// Hashes of the old documents; each made once, when it is asked for.
+static V2_TAG: LazyLock<String> = LazyLock::new(|| openapi::hash(|out| v2::document(served(), out)));
+static V2_PROTOBUF_TAG: LazyLock<String> = LazyLock::new(|| openapi::hash(|out| v2::protobuf::document(served(), out)));
+
+async fn tag(tag: &'static LazyLock<String>) -> Result<&'static str, Status> {
+    task::blocking(|| LazyLock::force(tag).as_str()).await.map_err(Status::internal)
 }
 
 /// Writes a document on the blocking pool while it is sent.

@@ -36,12 +36,14 @@ const PATHS: [&str; 13] = [
 ];
 
 pub async fn answer(server: &ApiServer, call: &mut Call) -> Result<Response<Body>, Status> {
-    if !matches!(call.method, Method::GET | Method::HEAD) {
-        return Ok(failure::no_such_page());
-    }
     let path = call.path.clone();
     let path = path.trim_end_matches('/');
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    // The rest answers any method, as upstream's plain handlers do.
+    let routed = matches!(parts[..], ["version"] | ["api" | "apis", _, ..]);
+    if routed && call.method != Method::GET {
+        return Err(failure::method_not_allowed());
+    }
     match parts[0] {
         "" => Ok(json_answer(&json!({ "paths": PATHS }))),
         "healthz" | "livez" | "readyz" => {
@@ -53,7 +55,7 @@ pub async fn answer(server: &ApiServer, call: &mut Call) -> Result<Response<Body
             let text = coracle_base::metrics::registry().text();
             Ok(typed(text, "text/plain; version=0.0.4; charset=utf-8"))
         }
-        "api" | "apis" => Ok(discovery::answer(call, &parts)),
+        "api" | "apis" => discovery::answer(call, &parts),
         "openapi" => crate::openapi::answer(call, &parts).await,
         ".well-known" if path == "/.well-known/openid-configuration" => {
             Ok(typed(server.inner.issuer.discovery(), "application/json"))

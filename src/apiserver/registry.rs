@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::{Object, Resource, Status};
-use coracle_store::{Committed, Expect, Op, ReadError, Scope, Snapshot, Store, Txn, TxnError, Watch, Write};
+use coracle_store::{Committed, Expect, Extent, Op, ReadError, Scope, Snapshot, Store, Txn, TxnError, Watch, Write};
 use futures::FutureExt;
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ pub fn too_old(revision: u64, floor: u64) -> Status {
     Status::expired(format!("too old resource version: {revision} ({floor})"))
 }
 
-fn read_failure(error: &ReadError) -> Status {
+pub fn read_failure(error: &ReadError) -> Status {
     match error {
         ReadError::Future { asked, current } => failure::too_large_revision(*asked, *current),
         ReadError::Expired(expired) => Status::expired(expired.to_string()),
@@ -87,9 +87,14 @@ impl Registry {
         self.store.snapshot(&partition::of(resource)).await.map_err(|error| read_failure(&error))
     }
 
-    /// All objects as they were at `revision`: 410 when that is not known any more, 504 when it is not known yet.
-    pub async fn snapshot_at(&self, resource: &Resource, revision: u64) -> Result<Snapshot<Stored>, Status> {
-        self.store.snapshot_at(&partition::of(resource), revision).await.map_err(|error| read_failure(&error))
+    /// At least an extent of the objects, as they are now or were at a revision.
+    pub async fn extent(
+        &self,
+        resource: &Resource,
+        extent: Extent<'_>,
+        at: Option<u64>,
+    ) -> Result<Snapshot<Stored>, ReadError> {
+        self.store.extent(&partition::of(resource), extent, at).await
     }
 
     /// Changes of `scope` after `revision`; 410 when not all of them are known any more.

@@ -116,7 +116,7 @@ async fn paths_without_resources_answer() {
         ("/openapi/v2", 200, "io.k8s.api.core.v1.Pod"),
         ("/openapi/v3", 200, "apis/apps/v1"),
         ("/openapi/v3/apis/apps/v1", 200, "fieldValidation"),
-        ("/openapi/v3/apis/nothing/v1", 404, "404 page not found"),
+        ("/openapi/v3/apis/nothing/v1", 404, ""),
         ("/", 200, "paths"),
         ("/nowhere", 404, "404 page not found"),
     ] {
@@ -200,4 +200,5 @@ async fn what_makes_no_sense_has_its_code() {
     assert_eq!(fixture.ask(&line, "text/plain", "{}").await.code, 415);
     assert_eq!(fixture.ask(&line, "application/json", vec![b'x'; 3 * 1024 * 1024 + 1]).await.code, 413);
     assert_eq!(fixture.accept(CONFIGMAPS, "text/html").await.code, 406);
+    assert_eq!(fixture.accept(&format!("{CONFIGMAPS}?watch=1"), "application/yaml").await.code, 406);
 }

@@ -198,7 +198,7 @@ fn unreachable(error: impl std::error::Error) -> Ended {
         message = format!("{message}: {error}");
         source = error.source();
     }
-    Ended::Failed(Status { code: 503, reason: "ServiceUnavailable".to_owned(), message, details: None })
+    Ended::Failed(Status::plain(503, "ServiceUnavailable", message))
 }
 
 fn take_line(bytes: &mut BytesMut) -> Option<Bytes> {

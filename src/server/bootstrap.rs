@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::cluster::{self, Cluster};
-use crate::config::Config;
+use crate::config::{Config, Part};
 use crate::pki::Pki;
 
 /// Writes in flight; they share commits.
@@ -30,15 +30,21 @@ const AT_ONCE: usize = 64;
 pub async fn run(api: &Api, config: &Config, pki: &Pki, port: u16) -> Result<(), Error> {
     all(api, namespaces()).await?;
     policy(api).await?;
-    all(api, objects(config, pki, port)).await
+    all(api, objects(config, pki, port)).await?;
+    // The address may be another Service's, in a cluster whose DNS was turned on later.
+    if let Err(error) = all(api, dns(config).into_iter().collect()).await {
+        tracing::warn!(%error, "the Service kube-dns cannot be made; the cluster's DNS answers on its address all the same");
+    }
+    Ok(())
 }
 
-/// What finds the API server; without it pods do not.
+/// What finds the API server and the DNS; without it pods do not.
 const KEPT: [(&str, &str); 3] = [("", "services"), ("", "endpoints"), ("discovery.k8s.io", "endpointslices")];
 /// When it cannot be made again at once.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Makes the Service `kubernetes` and its endpoints again when somebody deletes them, until shutdown.
+/// Makes system namespaces, and the Services `kubernetes` and `kube-dns` with their endpoints, again when somebody deletes them, until
+/// shutdown.
 pub async fn keep(
     api: Api,
     source: Arc<dyn ObjectSource>,
@@ -47,20 +53,33 @@ pub async fn keep(
     port: u16,
     shutdown: Shutdown,
 ) {
-    let selection = Selection {
-        namespace: Some("default".to_owned()),
-        fields: "metadata.name=kubernetes".to_owned(),
+    let named = |namespace: &str, name: &str| Selection {
+        namespace: Some(namespace.to_owned()),
+        fields: format!("metadata.name={name}"),
         ..Selection::default()
     };
-    let resources = KEPT.into_iter().filter_map(|(group, plural)| Resource::find(group, "v1", plural));
-    let mut events = stream::select_all(resources.map(|resource| source.list_watch(&resource, selection.clone())));
+    let mut followed: Vec<(Resource, Selection)> = Vec::new();
+    for (group, plural) in KEPT {
+        followed.extend(Resource::find(group, "v1", plural).map(|resource| (resource, named("default", "kubernetes"))));
+    }
+    let find = |plural| Resource::find("", "v1", plural);
+    followed.extend(find("services").map(|services| (services, named("kube-system", DNS))));
+    followed.extend(find("namespaces").map(|namespaces| (namespaces, Selection::default())));
+    let mut events =
+        stream::select_all(followed.into_iter().map(|(resource, selection)| source.list_watch(&resource, selection)));
     let follow = async {
         while let Some(event) = events.next().await {
-            if !matches!(event, Ok(ObjectEvent::Deleted(_))) {
+            let Ok(ObjectEvent::Deleted(gone)) = event else { continue };
+            if gone.resource().plural == "namespaces" && !NAMESPACES.contains(&&*gone.meta().name) {
                 continue;
             }
-            while let Err(error) = all(&api, objects(&config, &pki, port)).await {
-                tracing::warn!(%error, "the Service kubernetes was deleted and cannot be made again yet");
+            let again = || async {
+                all(&api, namespaces()).await?;
+                all(&api, objects(&config, &pki, port)).await?;
+                all(&api, dns(&config).into_iter().collect()).await
+            };
+            while let Err(error) = again().await {
+                tracing::warn!(%error, name = &*gone.meta().name, "was deleted and cannot be made again yet");
                 tokio::time::sleep(RETRY).await;
             }
         }
@@ -125,9 +144,32 @@ fn overlay(current: &mut Value, wanted: &Value) {
     }
 }
 
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+/// The Service that has the address of the cluster's DNS, so that no other gets it.
+const DNS: &str = "kube-dns";
+
+/// The Service of the built-in DNS, under the name and with the labels that other distributions give theirs. It has no endpoints:
+/// every node answers its address itself.
+fn dns(config: &Config) -> Option<Wanted> {
+    let addresses: Vec<String> = config.network.cluster_dns.iter().map(ToString::to_string).collect();
+    let first = addresses.first().filter(|_| !config.disable.contains(&Part::Dns))?;
+    let port = |name: &str, protocol: &str| json!({ "name": name, "protocol": protocol, "port": 53, "targetPort": 53 });
+    let fields = json!({
+        "metadata": { "labels": {
+            "k8s-app": DNS, "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS",
+        } },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": first,
+            "clusterIPs": addresses,
+            "ports": [port("dns", "UDP"), port("dns-tcp", "TCP")],
+        },
+    });
+    wanted(("", "services"), "kube-system", DNS, false, fields)
+}
+
 fn namespaces() -> Vec<Wanted> {
-    let names = ["default", "kube-system", "kube-public", "kube-node-lease"];
-    names.into_iter().filter_map(|name| wanted(("", "namespaces"), "", name, false, json!({}))).collect()
+    NAMESPACES.into_iter().filter_map(|name| wanted(("", "namespaces"), "", name, false, json!({}))).collect()
 }
 
 fn objects(config: &Config, pki: &Pki, port: u16) -> Vec<Wanted> {
@@ -294,7 +336,7 @@ mod tests {
 
     #[test]
     fn every_object_is_of_a_served_kind() {
-        assert_eq!(namespaces().len(), 4);
+        assert_eq!(namespaces().len(), NAMESPACES.len());
         for default in bootstrap::defaults() {
             rbac(default.plural).unwrap();
         }

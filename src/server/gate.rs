@@ -67,7 +67,7 @@ fn starting(path: &str) -> Response<Body> {
     let (code, text) = match path {
         "/livez" | "/healthz" => (StatusCode::OK, "ok"),
         "/readyz" => (StatusCode::INTERNAL_SERVER_ERROR, "[-]starting failed: reason withheld\nreadyz check failed\n"),
-        _ => return failure::response(&Status::service_unavailable("the server is starting").retry_after(1)),
+        _ => return failure::response(&Status::service_unavailable("the server is starting").retry_after(1), ""),
     };
     plain(code, text.to_owned())
 }

@@ -90,7 +90,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         join_secret: token::secret_of(&token).to_owned(),
     });
     let own = Arc::new(User::api_server());
-    let api = Api::new(components::client(&server, own.clone()), "coracle");
+    let api = Api::new(components::client(&server, own.clone()), "kube-apiserver");
     let dialer = Arc::new(LocalDialer::new(api.clone(), tunnels));
     server.set_dialer(dialer.clone());
     let rules = task::spawn("rules", {
@@ -128,7 +128,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         manifests::run(api, folder, record, shutdown.child())
     });
     let renewal = task::spawn("renewal", certificates.keep(tls, node_tls, shutdown.child()));
-    let trimming = task::spawn("memory", memory::keep_small(server.bursts(), shutdown.child()));
+    let trimming = task::spawn("memory", memory::keep_small(store.clone(), server.bursts(), shutdown.child()));
     notify::ready();
     tracing::info!(kubeconfig = %config.write_kubeconfig.display(), "coracle is up");
 

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use coracle_api::object::forms;
+use coracle_apiserver::Stored;
 use coracle_base::shutdown::Shutdown;
 use coracle_base::task;
+use coracle_store::Store;
 use tokio::sync::watch;
 
 use crate::sys;
@@ -14,11 +17,11 @@ const START: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_secs(10);
 
 /// Tidies up after the start, and after each time of work; `bursts` changes while there is some.
-pub async fn keep_small(mut bursts: watch::Receiver<u64>, shutdown: Shutdown) {
+pub async fn keep_small(store: Store<Stored>, mut bursts: watch::Receiver<u64>, shutdown: Shutdown) {
     let rest = async {
         tokio::time::sleep(START).await;
         loop {
-            tidy().await;
+            tidy(store.clone()).await;
             if bursts.changed().await.is_err() {
                 return;
             }
@@ -28,9 +31,12 @@ pub async fn keep_small(mut bursts: watch::Receiver<u64>, shutdown: Shutdown) {
     shutdown.bound(rest).await;
 }
 
-/// Some milliseconds, much of it under the allocator's locks.
-async fn tidy() {
-    let work = || {
+/// Lets go what `store` and objects keep for readers that may come again, then trims: some milliseconds, much of it under the
+/// allocator's locks.
+async fn tidy(store: Store<Stored>) {
+    let work = move || {
+        store.rest();
+        forms::forget();
         sys::trim();
         sys::forget_code();
     };

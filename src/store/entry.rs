@@ -28,6 +28,9 @@ pub trait Entry: Clone + Send + Sync + 'static {
     /// Computed by the caller of `commit` beside the frame (cut labels, indexed fields).
     type Draft: Send + 'static;
 
+    /// What the first watcher of a commit makes of its changes for all others (encoded events).
+    type Rendering: Default + Send + 'static;
+
     /// The entry of a frame that was just given `revision`.
     fn commit(key: &Key, frame: &Frame, draft: Self::Draft, revision: u64) -> Self;
 
@@ -50,7 +53,8 @@ impl Frame {
     /// The bytes with `revision` in place.
     pub fn spliced(&self, revision: u64) -> Bytes {
         let splice = self.splice as usize;
-        let text = format!("\"resourceVersion\":\"{revision}\",");
+        let comma = if self.bytes.get(splice) == Some(&b'}') { "" } else { "," };
+        let text = format!("\"resourceVersion\":\"{revision}\"{comma}");
         let mut bytes = Vec::with_capacity(self.bytes.len() + text.len());
         bytes.extend_from_slice(&self.bytes[..splice]);
         bytes.extend_from_slice(text.as_bytes());

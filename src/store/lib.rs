@@ -29,8 +29,8 @@ mod writer;
 
 pub use datastore::{Datastore, OpenError};
 pub use entry::{Entry, Frame, Key};
-pub use snapshot::{ReadError, Snapshot};
+pub use snapshot::{Extent, ReadError, Snapshot};
 pub use sqlite::Sqlite;
 pub use store::{Options, Store};
 pub use txn::{Committed, Expect, Op, Txn, TxnError, Write};
-pub use watch::{Change, Expired, Scope, Watch};
+pub use watch::{Batch, Change, Expired, Pending, Scope, Watch};

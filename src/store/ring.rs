@@ -1,4 +1,8 @@
-//! The watch history of one partition: recent changes, bounded by age, bytes and count, and who waits for more.
+//! The watch history of one partition: the batches of recent commits, bounded by bytes and age, and who waits for more.
+//!
+//! Bytes win: a ring holds `BYTES`, for some seconds after a burst `BURST_BYTES`, and all rings together `ALL_BYTES`, however few changes
+//! that is; a busy writer makes 30 MB a second, and a watcher that is woken late must still find what it missed. Below `BYTES` the
+//! last `AT_LEAST` changes stay whatever their age. The newest batch always stays.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,22 +12,33 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::entry::Entry;
-use crate::watch::{Change, Expired, Scope};
+use crate::watch::{Batch, Change, Expired, Scope};
 
 /// Changes are kept this long, unless they are too many.
 const AGE: Duration = Duration::from_secs(75);
-/// Bytes of one ring.
+/// Bytes of one ring that are kept for `AGE`.
 const BYTES: usize = 1 << 20;
-/// Kept whatever their age and size.
+/// Kept whatever their age, within `BYTES`.
 const AT_LEAST: usize = 100;
+/// Bytes of one ring that are kept for `BURST`.
+const BURST_BYTES: usize = 4 << 20;
+const BURST: Duration = Duration::from_secs(5);
+/// Bytes of all rings together.
+const ALL_BYTES: usize = 8 << 20;
+/// The watchers of a scope are woken at once when they rest, and no more often than this.
+const PACE: Duration = Duration::from_millis(1);
+/// Batches, from the newest on, that keep what was rendered of them.
+const RENDERED: usize = 4;
 
-pub(crate) struct Ring<E> {
+pub(crate) struct Ring<E: Entry> {
     state: Mutex<State<E>>,
 }
 
-struct State<E> {
-    changes: VecDeque<(Instant, Change<E>)>,
+struct State<E: Entry> {
+    batches: VecDeque<(Instant, Arc<Batch<E>>)>,
     bytes: usize,
+    /// The number of changes in all batches.
+    changes: usize,
     /// Every change above this revision is here.
     floor: u64,
     waiting: Waiting,
@@ -41,52 +56,95 @@ struct Waiting {
 
 struct Waiter {
     wake: watch::Sender<()>,
+    /// When its watchers were woken last, or will be.
+    woken: Option<Instant>,
     /// The last change of this scope that left the ring.
     evicted: u64,
+}
+
+/// Wakes that are not due yet. Held by the writer, whose thread is the clock.
+#[derive(Default)]
+pub(crate) struct Owed(Vec<(Instant, watch::Sender<()>)>);
+
+impl Owed {
+    /// How long until one is due.
+    pub(crate) fn next(&self, now: Instant) -> Option<Duration> {
+        self.0.iter().map(|(due, _)| due.saturating_duration_since(now)).min()
+    }
+
+    /// Wakes whose time has come.
+    pub(crate) fn pay(&mut self, now: Instant) {
+        self.0.retain(|(due, wake)| {
+            let early = *due > now;
+            if !early {
+                let _ = wake.send(()); // Its watchers may just have gone.
+            }
+            early
+        });
+    }
 }
 
 impl<E: Entry> Ring<E> {
     pub(crate) fn new(floor: u64) -> Self {
         let waiting = Waiting::default();
-        Self { state: Mutex::new(State { changes: VecDeque::new(), bytes: 0, floor, waiting, closed: false }) }
+        let state = State { batches: VecDeque::new(), bytes: 0, changes: 0, floor, waiting, closed: false };
+        Self { state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State<E>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends the changes of one commit and wakes whom they concern. Gives the bytes now held.
-    pub(crate) fn push(&self, changes: Vec<Change<E>>) -> usize {
+    /// Appends the changes of one commit and wakes whom they concern, now or soon.
+    pub(crate) fn push(&self, changes: Vec<Change<E>>, owed: &mut Owed) {
         let mut state = self.state();
         let now = Instant::now();
-        let mut woken: Vec<watch::Sender<()>> = Vec::new();
-        for change in changes {
-            state.waiting.concerned(&change, |waiter| {
-                if !woken.iter().any(|known| known.same_channel(&waiter.wake)) {
-                    woken.push(waiter.wake.clone());
+        let mut due: Vec<watch::Sender<()>> = Vec::new();
+        for change in &changes {
+            state.waiting.concerned(change, |waiter| match waiter.woken {
+                // Its wake is owed already, or was given for an earlier change of this commit.
+                Some(woken) if woken >= now => {}
+                Some(woken) if now - woken < PACE => {
+                    let then = woken + PACE;
+                    waiter.woken = Some(then);
+                    owed.0.push((then, waiter.wake.clone()));
+                }
+                _ => {
+                    waiter.woken = Some(now);
+                    due.push(waiter.wake.clone());
                 }
             });
             state.bytes += change.size();
-            state.changes.push_back((now, change));
         }
-        while state.changes.len() > AT_LEAST && (state.bytes > BYTES || now - state.changes[0].0 > AGE) {
-            state.evict();
+        state.changes += changes.len();
+        state.batches.push_back((now, Arc::new(Batch::new(changes))));
+        if let Some(faded) = state.batches.len().checked_sub(RENDERED + 1) {
+            state.batches[faded].1.forget();
         }
-        let bytes = state.bytes;
+        state.trim(now);
         drop(state);
-        for wake in woken {
+        for wake in due {
             let _ = wake.send(()); // Its watchers may just have gone.
         }
-        bytes
     }
 
-    /// Drops the oldest changes until `bytes` are left; gives the bytes now held.
-    pub(crate) fn shrink(&self, bytes: usize) -> usize {
+    fn bytes(&self) -> usize {
+        self.state().bytes
+    }
+
+    /// Drops the oldest batches until `bytes` are left.
+    fn shrink(&self, bytes: usize) {
         let mut state = self.state();
-        while state.bytes > bytes && state.changes.len() > AT_LEAST {
+        while state.bytes > bytes && state.batches.len() > 1 {
             state.evict();
         }
-        state.bytes
+    }
+
+    /// Drops what is too old, and all that was rendered.
+    fn rest(&self) {
+        let mut state = self.state();
+        state.trim(Instant::now());
+        state.batches.iter().rev().take(RENDERED).for_each(|(_, batch)| batch.forget());
     }
 
     /// Ends all watches.
@@ -107,7 +165,7 @@ impl<E: Entry> Ring<E> {
             return Ok(watch::channel(()).1);
         }
         let floor = state.floor;
-        let new = || Waiter { wake: watch::Sender::new(()), evicted: floor };
+        let new = || Waiter { wake: watch::Sender::new(()), woken: None, evicted: floor };
         let waiting = &mut state.waiting;
         waiting.forget_idle();
         let waiter = match scope {
@@ -119,54 +177,58 @@ impl<E: Entry> Ring<E> {
         Ok(waiter.wake.subscribe())
     }
 
-    /// The changes of `scope` after revision `after`, oldest first; `Expired` when one of them is no longer here.
-    pub(crate) fn read(&self, scope: &Scope, after: u64) -> Result<Vec<Change<E>>, Expired> {
+    /// The batches with changes of `scope` after revision `after`, oldest first; `Expired` when such a change is no longer here.
+    pub(crate) fn read(&self, scope: &Scope, after: u64) -> Result<Vec<Arc<Batch<E>>>, Expired> {
         let state = self.state();
         let lost = state.waiting.evicted(scope).unwrap_or(state.floor);
         if after < lost {
             return Err(Expired { floor: lost });
         }
-        let start = state.changes.partition_point(|(_, change)| change.revision <= after);
-        Ok(state
-            .changes
-            .range(start..)
-            .map(|(_, change)| change)
-            .filter(|change| scope.holds(change))
-            .cloned()
-            .collect())
+        let concerned = |batch: &Batch<E>| batch.after(after).iter().any(|change| scope.holds(change));
+        Ok(state.after(after).map(|(_, batch)| batch).filter(|batch| concerned(batch)).cloned().collect())
     }
 
-    /// The same without a scope, newest first, for looking back from the present.
+    /// The changes after `after` without a scope, newest first, for looking back from the present.
     pub(crate) fn since(&self, after: u64) -> Result<Vec<Change<E>>, Expired> {
         let state = self.state();
         if after < state.floor {
             return Err(Expired { floor: state.floor });
         }
-        let start = state.changes.partition_point(|(_, change)| change.revision <= after);
-        Ok(state.changes.range(start..).rev().map(|(_, change)| change.clone()).collect())
+        Ok(state.after(after).rev().flat_map(|(_, batch)| batch.after(after).iter().rev()).cloned().collect())
     }
 }
 
 impl<E: Entry> State<E> {
-    fn evict(&mut self) {
-        if let Some((_, change)) = self.changes.pop_front() {
-            self.bytes -= change.size();
-            self.floor = change.revision;
-            self.waiting.concerned_mut(&change, |waiter| waiter.evicted = change.revision);
+    /// The batches that end after `revision`.
+    fn after(&self, revision: u64) -> impl DoubleEndedIterator<Item = &(Instant, Arc<Batch<E>>)> {
+        let start = self.batches.partition_point(|(_, batch)| batch.last() <= revision);
+        self.batches.range(start..)
+    }
+
+    fn trim(&mut self, now: Instant) {
+        while self.batches.len() > 1 {
+            let age = now - self.batches[0].0;
+            let old = age > AGE && self.changes > AT_LEAST;
+            if !old && self.bytes <= BURST_BYTES && (self.bytes <= BYTES || age <= BURST) {
+                break;
+            }
+            self.evict();
         }
+    }
+
+    fn evict(&mut self) {
+        let Some((_, batch)) = self.batches.pop_front() else { return };
+        for change in &batch.changes {
+            self.bytes -= change.size();
+            self.waiting.concerned(change, |waiter| waiter.evicted = change.revision);
+        }
+        self.changes -= batch.changes.len();
+        self.floor = batch.last();
     }
 }
 
 impl Waiting {
-    fn concerned<E: Entry>(&self, change: &Change<E>, mut found: impl FnMut(&Waiter)) {
-        let (namespace, indexes) = (change.namespace(), change.indexes());
-        self.all.iter().for_each(&mut found);
-        namespace.and_then(|namespace| self.namespaces.get(namespace)).into_iter().for_each(&mut found);
-        self.names.get(&*change.key.name).into_iter().for_each(&mut found);
-        indexes.into_iter().flatten().filter_map(|value| self.indexed.get(value)).for_each(&mut found);
-    }
-
-    fn concerned_mut<E: Entry>(&mut self, change: &Change<E>, mut found: impl FnMut(&mut Waiter)) {
+    fn concerned<E: Entry>(&mut self, change: &Change<E>, mut found: impl FnMut(&mut Waiter)) {
         let (namespace, indexes) = (change.namespace(), change.indexes());
         self.all.iter_mut().for_each(&mut found);
         namespace.and_then(|namespace| self.namespaces.get_mut(namespace)).into_iter().for_each(&mut found);
@@ -195,7 +257,7 @@ impl Waiting {
 }
 
 /// All rings of a store, made when a partition is first written or watched.
-pub(crate) struct Rings<E> {
+pub(crate) struct Rings<E: Entry> {
     rings: Mutex<HashMap<Arc<str>, Arc<Ring<E>>>>,
     closed: AtomicBool,
     /// Floors of partitions without a ring yet: the revision of their last durable change.
@@ -204,9 +266,6 @@ pub(crate) struct Rings<E> {
     start: u64,
     volatile: Vec<Arc<str>>,
 }
-
-/// Bytes of all rings together.
-const ALL_BYTES: usize = 8 << 20;
 
 impl<E: Entry> Rings<E> {
     pub(crate) fn new(floors: HashMap<Arc<str>, u64>, start: u64, volatile: Vec<Arc<str>>) -> Self {
@@ -229,13 +288,13 @@ impl<E: Entry> Rings<E> {
     }
 
     /// Publishes one commit's changes.
-    pub(crate) fn push(&self, changes: Vec<Change<E>>) {
+    pub(crate) fn push(&self, changes: Vec<Change<E>>, owed: &mut Owed) {
         let mut by_partition: HashMap<Arc<str>, Vec<Change<E>>> = HashMap::new();
         for change in changes {
             by_partition.entry(change.key.partition.clone()).or_default().push(change);
         }
         for (partition, changes) in by_partition {
-            self.ring(&partition).push(changes);
+            self.ring(&partition).push(changes, owed);
         }
         self.shrink();
     }
@@ -248,17 +307,23 @@ impl<E: Entry> Rings<E> {
         rings.values().for_each(|ring| ring.close());
     }
 
+    /// Drops what is too old while nothing is written.
+    pub(crate) fn rest(&self) {
+        self.rings.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|ring| ring.rest());
+    }
+
     /// Takes from the largest ring until the whole is within its bounds.
     fn shrink(&self) {
         let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut sizes: Vec<(usize, &Arc<Ring<E>>)> = rings.values().map(|ring| (ring.state().bytes, ring)).collect();
+        let mut sizes: Vec<(usize, &Arc<Ring<E>>)> = rings.values().map(|ring| (ring.bytes(), ring)).collect();
         let mut whole: usize = sizes.iter().map(|(bytes, _)| bytes).sum();
         sizes.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
         for (bytes, ring) in sizes {
             if whole <= ALL_BYTES {
                 break;
             }
-            whole -= bytes - ring.shrink(bytes / 2);
+            ring.shrink(bytes / 2);
+            whole -= bytes - ring.bytes();
         }
     }
 }

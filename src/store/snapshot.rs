@@ -16,6 +16,26 @@ pub(crate) type Entries<E> = RedBlackTreeMapSync<Arc<str>, E>;
 pub struct Snapshot<E> {
     pub(crate) entries: Entries<E>,
     pub(crate) revision: u64,
+    pub(crate) end: Option<Arc<str>>,
+}
+
+/// Which names a reader wants: those that begin with `prefix` and come after `after`, at most `limit`. Volatile partitions are
+/// read from the file by extents; resident ones give everything, which costs nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent<'a> {
+    pub prefix: &'a str,
+    pub after: &'a str,
+    pub limit: usize,
+}
+
+impl Extent<'_> {
+    pub const WHOLE: Extent<'static> = Extent { prefix: "", after: "", limit: usize::MAX };
+
+    fn holds(&self, name: &str, end: Option<&str>) -> bool {
+        name.starts_with(self.prefix)
+            && (self.after.is_empty() || name > self.after)
+            && end.is_none_or(|end| name <= end)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +53,11 @@ impl<E: Entry> Snapshot<E> {
     /// Everything up to this revision is in it, nothing above.
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// The last name that it was read up to, where there may be more.
+    pub fn end(&self) -> Option<&Arc<str>> {
+        self.end.as_ref()
     }
 
     pub fn get(&self, name: &str) -> Option<&E> {
@@ -54,10 +79,16 @@ impl<E: Entry> Snapshot<E> {
         entries.take_while(move |(name, _)| name.starts_with(prefix))
     }
 
-    /// The state before `changes`, which come newest first.
-    pub(crate) fn rewind(mut self, revision: u64, changes: impl IntoIterator<Item = Change<E>>) -> Self {
+    /// The state of `extent` before `changes`, which come newest first.
+    pub(crate) fn rewind(
+        mut self,
+        extent: Extent<'_>,
+        revision: u64,
+        changes: impl IntoIterator<Item = Change<E>>,
+    ) -> Self {
         for change in changes {
             match change.previous {
+                _ if !extent.holds(&change.key.name, self.end.as_deref()) => {}
                 Some(previous) => self.entries.insert_mut(change.key.name, previous),
                 None => drop(self.entries.remove_mut(&change.key.name)),
             }

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use crate::datastore::{Datastore, OpenError};
 use crate::entry::{Entry, Key};
 use crate::ring::Rings;
-use crate::snapshot::{Entries, ReadError, Snapshot};
+use crate::snapshot::{Entries, Extent, ReadError, Snapshot};
 use crate::txn::{Committed, Txn, TxnError};
 use crate::volatile::{Volatile, VolatileReader};
 use crate::watch::{Expired, Scope, Watch};
@@ -37,7 +37,7 @@ pub(crate) struct State<E> {
     pub(crate) revision: u64,
 }
 
-pub(crate) struct Shared<E> {
+pub(crate) struct Shared<E: Entry> {
     pub(crate) state: ArcSwap<State<E>>,
     pub(crate) rings: Rings<E>,
     /// Everything up to it was published to the rings.
@@ -130,37 +130,66 @@ impl<E: Entry> Store<E> {
 
     /// A partition as it is now.
     pub async fn snapshot(&self, partition: &Arc<str>) -> Result<Snapshot<E>, ReadError> {
-        loop {
-            let state = self.shared.state.load_full();
-            if !self.is_volatile(partition) {
-                let entries = state.partitions.get(partition).cloned().unwrap_or_else(Entries::new_sync);
-                return Ok(Snapshot { entries, revision: state.revision });
-            }
-            let (shared, own) = (self.shared.clone(), partition.clone());
-            let read = move || shared.reader.as_ref().map_or(Ok(Entries::new_sync()), |reader| reader.all(&own));
-            let entries = self.read_volatile(read).await?;
-            // The file may be ahead of `state`: what it has above that revision is published soon, and then taken back.
-            let on_disk = self.shared.volatile_written.load(Ordering::SeqCst);
-            let mut progress = self.shared.progress.subscribe();
-            let _ = progress.wait_for(|published| *published >= on_disk).await;
-            // `Expired` says that more was written meanwhile than the history holds: read again.
-            if let Ok(changes) = self.shared.rings.ring(partition).since(state.revision) {
-                return Ok(Snapshot { entries, revision: state.revision }.rewind(state.revision, changes));
-            }
-        }
+        self.extent(partition, Extent::WHOLE, None).await
     }
 
     /// A partition as it was at `revision`, rebuilt from its history.
     pub async fn snapshot_at(&self, partition: &Arc<str>, revision: u64) -> Result<Snapshot<E>, ReadError> {
-        let snapshot = self.snapshot(partition).await?;
-        if revision > snapshot.revision {
-            return Err(ReadError::Future { asked: revision, current: snapshot.revision });
+        self.extent(partition, Extent::WHOLE, Some(revision)).await
+    }
+
+    /// At least `extent` of a partition, as it is now or was at revision `at`; `Snapshot::end` says where it ends.
+    pub async fn extent(
+        &self,
+        partition: &Arc<str>,
+        extent: Extent<'_>,
+        at: Option<u64>,
+    ) -> Result<Snapshot<E>, ReadError> {
+        let state = self.shared.state.load_full();
+        if let Some(asked) = at.filter(|&at| at > state.revision) {
+            return Err(ReadError::Future { asked, current: state.revision });
         }
-        // The snapshot may be a moment ahead of the rings.
+        if self.is_volatile(partition) {
+            return self.volatile_extent(partition, extent, at).await;
+        }
+        let entries = state.partitions.get(partition).cloned().unwrap_or_else(Entries::new_sync);
+        let snapshot = Snapshot { entries, revision: state.revision, end: None };
+        let Some(at) = at else { return Ok(snapshot) };
+        self.published(snapshot.revision).await;
+        let changes = self.shared.rings.ring(partition).since(at)?;
+        Ok(snapshot.rewind(Extent::WHOLE, at, changes))
+    }
+
+    async fn volatile_extent(
+        &self,
+        partition: &Arc<str>,
+        extent: Extent<'_>,
+        at: Option<u64>,
+    ) -> Result<Snapshot<E>, ReadError> {
+        loop {
+            let revision = at.unwrap_or(self.revision());
+            let (shared, own) = (self.shared.clone(), partition.clone());
+            let (prefix, after, limit) = (extent.prefix.to_owned(), extent.after.to_owned(), extent.limit);
+            let read = move || {
+                let extent = Extent { prefix: &prefix, after: &after, limit };
+                shared.reader.as_ref().map_or(Ok((Entries::new_sync(), None)), |reader| reader.extent(&own, extent))
+            };
+            let (entries, end) = self.read_volatile(read).await?;
+            // The file is ahead of `revision`: what it has above it is published soon, and then taken back.
+            self.published(self.shared.volatile_written.load(Ordering::SeqCst)).await;
+            match self.shared.rings.ring(partition).since(revision) {
+                Ok(changes) => return Ok(Snapshot { entries, revision, end }.rewind(extent, revision, changes)),
+                Err(expired) if at.is_some() => return Err(expired.into()),
+                // More was written meanwhile than the history holds: read again.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Waits until the rings have everything up to `revision`.
+    async fn published(&self, revision: u64) {
         let mut progress = self.shared.progress.subscribe();
-        let _ = progress.wait_for(|published| *published >= snapshot.revision).await;
-        let changes = self.shared.rings.ring(partition).since(revision)?;
-        Ok(snapshot.rewind(revision, changes))
+        let _ = progress.wait_for(|published| *published >= revision).await;
     }
 
     /// Changes of `scope` after `revision`.
@@ -176,6 +205,11 @@ impl<E: Entry> Store<E> {
         let (reply, outcome) = oneshot::channel();
         self.requests.send(Request::Commit { txn, reply, permit }).map_err(|_| TxnError::Closed)?;
         outcome.await.map_err(|_| TxnError::Closed)?
+    }
+
+    /// Gives back memory that only a busy store needs: history beyond its age.
+    pub fn rest(&self) {
+        self.shared.rings.rest();
     }
 
     /// Completes when the store had to end itself, with the reason; the process should end and start again.

@@ -3,6 +3,7 @@
 mod crash;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ struct Text {
 
 impl Entry for Text {
     type Draft = ();
+    type Rendering = Option<String>;
 
     fn commit(_: &Key, frame: &Frame, (): (), revision: u64) -> Self {
         Self { text: String::from_utf8_lossy(&frame.bytes).into_owned(), revision }
@@ -142,36 +144,56 @@ async fn expectations_hold_or_nothing_happens() {
     }
 }
 
+/// A process that dies takes back nothing that it acknowledged and hands out no revision that was seen: not even one that never
+/// reached the disk, as a renewal's.
 #[tokio::test]
 async fn what_was_acknowledged_is_there_after_a_crash_and_no_revision_comes_twice() {
     for place in Place::all() {
         let mut highest = 0;
         for round in 0..3 {
-            let store = place.open();
-            assert!(store.revision() >= highest, "round {round}");
+            let store = place.open_mortal();
+            assert!(store.revision() >= highest, "round {round}: {} after {highest}", store.revision());
             assert_eq!(texts(&store, "pods").await.len(), round);
-            highest = one(&store, put("pods", &format!("a/{round}"), "x", Expect::Absent)).await.unwrap();
+            one(&store, put("pods", &format!("a/{round}"), "x", Expect::Absent)).await.unwrap();
+            one(&store, put("leases", "a/l", "held", Expect::Anything)).await.unwrap();
+            for _ in 0..5 {
+                let mut renewal = put("leases", "a/l", "renewed", Expect::Present);
+                if let Write::Put { renewal, .. } = &mut renewal.write {
+                    *renewal = true;
+                }
+                highest = one(&store, renewal).await.unwrap();
+            }
             store.close().await;
-            let crash = Crash(place.backend_shared());
-            crash.forget_clean_close();
         }
     }
 }
 
-/// Takes back the clean mark that closing a store leaves, as if the process had died.
-struct Crash(Option<PathBuf>);
+/// A datastore whose process dies before it can close it.
+struct Mortal(Box<dyn Datastore>);
 
-impl Place {
-    fn backend_shared(&self) -> Option<PathBuf> {
-        (!matches!(self.backend, Kind::Memory(_))).then(|| self.path("state.db"))
+impl Datastore for Mortal {
+    fn load(&mut self) -> Result<Loaded, OpenError> {
+        self.0.load()
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        // What a clean end writes are the renewals.
+        let renewals = batch.ops.iter().any(|op| op.frame.as_ref().is_some_and(|frame| &*frame.bytes == b"renewed"));
+        if renewals { Ok(()) } else { self.0.commit(batch) }
+    }
+
+    fn reserve(&mut self, ceiling: u64) -> Result<(), CommitError> {
+        self.0.reserve(ceiling)
+    }
+
+    fn close(&mut self, _: u64) -> Result<(), CommitError> {
+        Ok(())
     }
 }
 
-impl Crash {
-    fn forget_clean_close(self) {
-        let Some(path) = self.0 else { return };
-        let connection = rusqlite::Connection::open(path).unwrap();
-        connection.execute_batch("UPDATE revision SET closed_at = NULL").unwrap();
+impl Place {
+    fn open_mortal(&self) -> Store<Text> {
+        self.open_with(Box::new(Mortal(self.backend())), Duration::from_secs(3600))
     }
 }
 
@@ -219,8 +241,8 @@ async fn old_snapshots_are_rebuilt_and_lost_history_is_said() {
         let old = store.snapshot_at(&"pods".into(), first).await.unwrap();
         assert_eq!(old.range("", "").map(|(_, entry)| entry.text.as_str()).collect::<Vec<_>>(), ["1"]);
         assert!(matches!(store.snapshot_at(&"pods".into(), store.revision() + 1).await, Err(ReadError::Future { .. })));
-        for number in 0..300 {
-            one(&store, put("pods", "a/z", &"x".repeat(10_000 + number), Expect::Anything)).await.unwrap();
+        for number in 0..60 {
+            one(&store, put("pods", "a/z", &"x".repeat(100_000 + number), Expect::Anything)).await.unwrap();
         }
         assert!(matches!(store.snapshot_at(&"pods".into(), first).await, Err(ReadError::Expired(_))));
         assert!(store.watch(&"pods".into(), Scope::All, first).is_err());
@@ -278,6 +300,72 @@ async fn volatile_entries_are_read_from_disk_and_expire() {
         assert!(seen[2].entry.is_none() && seen[2].previous.as_ref().is_some_and(|entry| entry.text == "2"));
         assert!(texts(&store, "events").await.is_empty());
     }
+}
+
+#[tokio::test]
+async fn volatile_entries_are_read_by_extents_at_one_revision() {
+    for place in Place::all() {
+        let store = place.open();
+        let events: Arc<str> = "events".into();
+        for name in ["a/1", "a/2", "a/3", "b/1"] {
+            one(&store, put("events", name, "old", Expect::Absent)).await.unwrap();
+        }
+        let at = store.revision();
+        one(&store, put("events", "a/0", "new", Expect::Absent)).await.unwrap();
+        one(&store, put("events", "a/2", "new", Expect::Present)).await.unwrap();
+        one(&store, delete("events", "a/3")).await.unwrap();
+        let (mut seen, mut after) = (Vec::new(), String::new());
+        loop {
+            let extent = Extent { prefix: "a/", after: &after, limit: 1 };
+            let part = store.extent(&events, extent, Some(at)).await.unwrap();
+            seen.extend(part.range("a/", &after).map(|(name, entry)| format!("{name}={}", entry.text)));
+            let Some(end) = part.end() else { break };
+            after = end.to_string();
+        }
+        assert_eq!(seen, ["a/1=old", "a/2=old", "a/3=old"]);
+        assert_eq!(texts(&store, "events").await, ["a/0=new", "a/1=old", "a/2=new", "b/1=old"]);
+    }
+}
+
+#[tokio::test]
+async fn history_is_bounded_by_bytes_even_for_few_changes_and_the_newest_stays() {
+    let place = Place { directory: tempfile::tempdir().unwrap(), backend: Kind::Memory(Memory::new()) };
+    let store = place.open();
+    let start = one(&store, put("pods", "a/x", "x", Expect::Absent)).await.unwrap();
+    let mut watch = store.watch(&"pods".into(), Scope::All, start).unwrap();
+    let large = "x".repeat(3 << 20);
+    for _ in 0..3 {
+        one(&store, put("pods", "a/x", &large, Expect::Anything)).await.unwrap();
+    }
+    let last = store.revision();
+    assert!(watch.next().await.is_err(), "three changes of 3 MiB are more than a ring holds");
+    let mut resumed = store.watch(&"pods".into(), Scope::All, last - 1).unwrap();
+    assert_eq!(resumed.next().await.unwrap().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn watchers_share_the_batches_of_commits_and_what_was_rendered_of_them() {
+    let place = Place { directory: tempfile::tempdir().unwrap(), backend: Kind::Memory(Memory::new()) };
+    let store = place.open();
+    let watch = || store.watch(&"pods".into(), Scope::All, store.revision()).unwrap();
+    let (mut first, mut second) = (watch(), watch());
+    one(&store, put("pods", "a/x", "1", Expect::Absent)).await.unwrap();
+    let pending = first.pending().await.unwrap().unwrap();
+    *pending.batches[0].rendering() = Some("rendered".to_owned());
+    let shared = second.pending().await.unwrap().unwrap();
+    assert!(Arc::ptr_eq(&pending.batches[0], &shared.batches[0]));
+    assert_eq!(shared.batches[0].rendering().as_deref(), Some("rendered"));
+    // What was not taken is pending again.
+    assert_eq!(first.pending().await.unwrap().unwrap().after, pending.after);
+    first.advance(pending.until);
+    for _ in 0..5 {
+        one(&store, put("pods", "a/x", "2", Expect::Anything)).await.unwrap();
+    }
+    let mut seen = 0;
+    while seen < 5 {
+        seen += first.next().await.unwrap().unwrap().len();
+    }
+    assert!(shared.batches[0].rendering().is_none(), "newer commits came");
 }
 
 /// What becomes of a commit.

@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use crate::datastore::{BatchOp, OpenError};
 use crate::entry::{Entry, Frame, Key};
-use crate::snapshot::{Entries, ReadError};
+use crate::snapshot::{Entries, Extent, ReadError};
 use crate::sqlite::{decode, encode, open_error};
 
 /// The writer's half: index, expiry and the writing connection.
@@ -140,12 +140,14 @@ impl VolatileReader {
         row.map(|(frame, revision)| E::load(key, frame, revision)).transpose().map_err(ReadError::Volatile)
     }
 
-    /// A whole partition; the caller drops it when it was served.
-    pub(crate) fn all<E: Entry>(&self, partition: &Arc<str>) -> Result<Entries<E>, ReadError> {
+    /// Entries of a partition, and the last name that was looked at where there may be more.
+    pub(crate) fn extent<E: Entry>(&self, partition: &Arc<str>, extent: Extent<'_>) -> Result<Read<E>, ReadError> {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        read_all(&connection, partition).map_err(|error| ReadError::Volatile(error.to_string()))
+        read_extent(&connection, partition, extent).map_err(|error| ReadError::Volatile(error.to_string()))
     }
 }
+
+type Read<E> = (Entries<E>, Option<Arc<str>>);
 
 fn text(key: &Key) -> String {
     format!("{}|{}", key.partition, key.name)
@@ -169,20 +171,31 @@ fn read_one(connection: &Connection, key: &Key) -> rusqlite::Result<Option<(Fram
     Ok(row.and_then(|(revision, value)| Some((decode(&value)?, revision as u64))))
 }
 
-fn read_all<E: Entry>(connection: &Connection, partition: &Arc<str>) -> rusqlite::Result<Entries<E>> {
-    // '}' is the character after '|': the range holds exactly this partition's keys.
-    let mut statement = connection.prepare_cached("SELECT key, rev, val FROM kv WHERE key >= ?1 AND key < ?2")?;
-    let mut rows = statement.query([format!("{partition}|"), format!("{partition}}}")])?;
-    let mut entries = Entries::new_sync();
+fn read_extent<E: Entry>(
+    connection: &Connection,
+    partition: &Arc<str>,
+    extent: Extent<'_>,
+) -> rusqlite::Result<Read<E>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT key, rev, val FROM kv WHERE key > ?1 AND key >= ?2 AND key < ?3 ORDER BY key LIMIT ?4",
+    )?;
+    let (after, first) = (format!("{partition}|{}", extent.after), format!("{partition}|{}", extent.prefix));
+    // No name has a character after U+10FFFF: the range holds exactly what begins with `first`.
+    let last = format!("{first}\u{10ffff}");
+    let limit = i64::try_from(extent.limit).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![after, first, last, limit])?;
+    let (mut entries, mut end, mut count) = (Entries::new_sync(), None, 0);
     while let Some(row) = rows.next()? {
         let name: Arc<str> = Arc::from(&row.get_ref(0)?.as_str()?[partition.len() + 1..]);
         let key = Key { partition: partition.clone(), name: name.clone() };
+        count += 1;
+        end = Some(name.clone());
         let Some(frame) = decode(row.get_ref(2)?.as_blob()?) else { continue };
         if let Ok(entry) = E::load(&key, frame, row.get::<_, i64>(1)? as u64) {
             entries.insert_mut(name, entry);
         }
     }
-    Ok(entries)
+    Ok((entries, end.filter(|_| count == extent.limit)))
 }
 
 fn write(connection: &mut Connection, ops: &[BatchOp], expires: u64) -> rusqlite::Result<()> {

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use crate::datastore::{Batch, BatchOp, CommitError, Datastore, OpenError};
 use crate::entry::{Entry, Frame, Key};
+use crate::ring::Owed;
 use crate::snapshot::Entries;
 use crate::store::{Shared, State};
 use crate::txn::{Committed, Expect, Op, Txn, TxnError, Write};
@@ -17,8 +19,9 @@ use crate::watch::Change;
 
 /// Revisions are reserved durably in blocks of this many.
 const BLOCK: u64 = 65_536;
-/// Transactions of one commit; more wait for the next.
+/// Transactions of one commit, and bytes after which no more are taken; the others wait for the next.
 const GROUP: usize = 128;
+const GROUP_BYTES: usize = 1 << 20;
 
 pub(crate) enum Request<E: Entry> {
     Commit {
@@ -44,6 +47,8 @@ pub(crate) struct Writer<E: Entry> {
     renewed: HashMap<Key, (Frame, u64)>,
     shared: Arc<Shared<E>>,
     fatal: watch::Sender<Option<String>>,
+    /// Watchers that are woken soon.
+    owed: Owed,
     /// Who asked for the end during a group.
     closing: Option<oneshot::Sender<()>>,
 }
@@ -55,6 +60,7 @@ struct Group<E: Entry> {
     changes: Vec<Change<E>>,
     renewed: Vec<(Key, Frame, u64)>,
     answers: Vec<(Reply<E>, Outcome<E>)>,
+    bytes: usize,
 }
 
 impl<E: Entry> Writer<E> {
@@ -65,8 +71,8 @@ impl<E: Entry> Writer<E> {
         shared: Arc<Shared<E>>,
         fatal: watch::Sender<Option<String>>,
     ) -> Result<Self, OpenError> {
-        let mut writer =
-            Self { backend, volatile, ceiling: 0, state, renewed: HashMap::new(), shared, fatal, closing: None };
+        let (renewed, owed) = (HashMap::new(), Owed::default());
+        let mut writer = Self { backend, volatile, ceiling: 0, state, renewed, shared, fatal, owed, closing: None };
         writer.reserve(0).map_err(|error| match error {
             CommitError::Full(_) => OpenError::Full { path: "the datastore".to_owned() },
             error => OpenError::ReadOnly { path: "the datastore".to_owned(), why: error.to_string() },
@@ -77,9 +83,10 @@ impl<E: Entry> Writer<E> {
     /// Until the store is closed or dropped, or an outcome is unknown.
     pub(crate) fn run(mut self, requests: &Receiver<Request<E>>) {
         loop {
+            self.owed.pay(Instant::now());
             let expiry = self.volatile.as_mut().and_then(Volatile::next_expiry);
-            let first = match expiry {
-                Some(expiry) => requests.recv_timeout(expiry),
+            let first = match self.owed.next(Instant::now()).into_iter().chain(expiry).min() {
+                Some(wait) => requests.recv_timeout(wait),
                 None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             let alive = match first {
@@ -91,7 +98,10 @@ impl<E: Entry> Writer<E> {
                     self.close();
                     return self.end(Some(reply));
                 }
-                Err(RecvTimeoutError::Timeout) => self.expire(),
+                Err(RecvTimeoutError::Timeout) => {
+                    let expiry = self.volatile.as_mut().and_then(Volatile::next_expiry);
+                    !expiry.is_some_and(|wait| wait.is_zero()) || self.expire()
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     self.close();
                     return;
@@ -119,7 +129,7 @@ impl<E: Entry> Writer<E> {
         let outcome = self.apply(first, &mut group);
         group.answers.push((reply, outcome));
         let mut close = None;
-        while group.answers.len() < GROUP {
+        while group.answers.len() < GROUP && group.bytes < GROUP_BYTES {
             match requests.try_recv() {
                 Ok(Request::Commit { txn, reply, permit }) => {
                     drop(permit);
@@ -146,7 +156,7 @@ impl<E: Entry> Writer<E> {
 
     /// Makes the group durable, then shows it; or takes all of it back.
     fn finish(&mut self, before: State<E>, group: Group<E>) -> bool {
-        let Group { durable, volatile, changes, renewed, answers } = group;
+        let Group { durable, volatile, changes, renewed, answers, .. } = group;
         if let Err(error) = self.write(&durable, &volatile) {
             // Its revisions were shown to nobody, but are not used again all the same.
             let used = self.state.revision;
@@ -172,7 +182,7 @@ impl<E: Entry> Writer<E> {
             let _ = reply.send(outcome);
         }
         if !changes.is_empty() {
-            self.shared.rings.push(changes);
+            self.shared.rings.push(changes, &mut self.owed);
         }
         self.shared.progress.send_replace(revision);
         true
@@ -277,6 +287,7 @@ impl<E: Entry> Writer<E> {
                 if is_volatile { group.volatile.push(op) } else { group.durable.ops.push(op) }
             }
         }
+        group.bytes += entry.as_ref().map_or(0, Entry::size);
         let answer = entry.clone().or_else(|| previous.clone());
         group.changes.push(Change { revision, key, entry, previous });
         answer
@@ -351,6 +362,7 @@ impl<E: Entry> Group<E> {
             changes: Vec::new(),
             renewed: Vec::new(),
             answers: Vec::new(),
+            bytes: 0,
         }
     }
 }

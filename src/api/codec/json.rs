@@ -4,6 +4,7 @@
 //! type does not end decoding there either: the first such error is told after the syntax was seen to be right.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use serde_json::{Map, Number, Value};
@@ -26,6 +27,53 @@ pub fn decode(ty: Type<'_>, bytes: &[u8]) -> Result<Decoded, DecodeError> {
         Some(error) => Err(error),
         None => Ok(Decoded { value: if value.is_null() { zero(ty) } else { value }, strict: decoder.strict }),
     }
+}
+
+/// Whether bytes are JSON at all; an error is Go's.
+pub fn check(bytes: &[u8]) -> Result<(), DecodeError> {
+    let mut lexer = Lexer::new(bytes);
+    any(&mut lexer)?;
+    lexer.finish()
+}
+
+/// Keys that stand twice in a map, of any JSON, in upstream's words; `known` are the keys that maps in a top-level list may have.
+pub fn breaches(bytes: &[u8], known: Option<&[&str]>) -> Result<Vec<String>, DecodeError> {
+    let mut lexer = Lexer::new(bytes);
+    let mut found = Vec::new();
+    walk(&mut lexer, "", known, &mut found)?;
+    lexer.finish()?;
+    found.truncate(MAX_STRICT);
+    Ok(found)
+}
+
+fn walk(lexer: &mut Lexer<'_>, path: &str, known: Option<&[&str]>, found: &mut Vec<String>) -> Result<(), DecodeError> {
+    match lexer.peek()? {
+        b'{' => {
+            lexer.open()?;
+            let mut seen = HashSet::new();
+            while let Some(key) = lexer.key(seen.is_empty())? {
+                let dot = if path.is_empty() { "" } else { "." };
+                let below = format!("{path}{dot}{key}");
+                if known.is_some_and(|known| !known.contains(&&*key)) {
+                    found.push(format!("unknown field \"{below}\""));
+                } else if seen.contains(&*key) {
+                    found.push(format!("duplicate field \"{below}\""));
+                }
+                seen.insert(key.into_owned());
+                walk(lexer, &below, None, found)?;
+            }
+        }
+        b'[' => {
+            lexer.open()?;
+            let mut index = 0;
+            while lexer.element(index == 0)? {
+                walk(lexer, &format!("{path}[{index}]"), known, found)?;
+                index += 1;
+            }
+        }
+        _ => drop(any(lexer)?),
+    }
+    Ok(())
 }
 
 /// `apiVersion` and `kind` of an object; what stands behind both is not read.
@@ -339,7 +387,8 @@ pub(super) fn float(number: f64) -> Option<Value> {
     Number::from_f64(number).map(Value::Number)
 }
 
-fn described(value: &Value) -> String {
+/// What Go calls the kind of a JSON value.
+pub fn described(value: &Value) -> String {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

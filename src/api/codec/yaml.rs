@@ -12,7 +12,7 @@ use crate::schema::Type;
 /// YAML made JSON.
 pub struct Converted {
     pub json: Vec<u8>,
-    /// The parser's text on keys that stand twice in a mapping; the last one counts.
+    /// What upstream says of a key that stands twice in a mapping; the last one counts.
     pub duplicate: Option<String>,
 }
 
@@ -21,10 +21,17 @@ pub fn to_json(bytes: &[u8]) -> Result<Converted, DecodeError> {
     let (value, duplicate) = match parse(bytes, DuplicateKeyPolicy::Error) {
         Ok(value) => (value, None),
         // Read again: either the error is of another kind and comes again, or it was about a duplicate.
-        Err(first) => (parse(bytes, DuplicateKeyPolicy::LastWins).map_err(syntax)?, Some(first)),
+        Err(first) => (parse(bytes, DuplicateKeyPolicy::LastWins).map_err(syntax)?, Some(duplicate(&first))),
     };
     let json = serde_json::to_vec(&whole(value)).map_err(|error| syntax(error.to_string()))?;
     Ok(Converted { json, duplicate })
+}
+
+/// The parser's `line 7 column 3: duplicate mapping key: a, set ...` in upstream's words.
+fn duplicate(text: &str) -> String {
+    let line = text.split_whitespace().nth(1).unwrap_or_default();
+    let key = text.split_once("key: ").map_or(text, |(_, rest)| rest.split(", set ").next().unwrap_or(rest));
+    format!("yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map")
 }
 
 fn parse(bytes: &[u8], duplicate_keys: DuplicateKeyPolicy) -> Result<Value, String> {
@@ -60,7 +67,7 @@ pub fn decode(ty: Type<'_>, bytes: &[u8]) -> Result<Decoded, DecodeError> {
     let converted = to_json(bytes)?;
     let mut decoded = super::json::decode(ty, &converted.json)?;
     if let Some(text) = converted.duplicate {
-        decoded.strict.insert(0, format!("yaml: unmarshal errors:\n  {text}"));
+        decoded.strict.insert(0, text);
     }
     Ok(decoded)
 }
@@ -106,6 +113,10 @@ mod tests {
     fn a_key_that_stands_twice_is_told() {
         let converted = to_json(b"a: 1\na: 2\n").expect("YAML");
         assert_eq!(converted.json, b"{\"a\":2}");
-        assert!(converted.duplicate.is_some_and(|text| text.contains("duplicate") && text.contains('a')));
+        assert!(
+            converted
+                .duplicate
+                .is_some_and(|text| text == "yaml: unmarshal errors:\n  line 2: key \"a\" already set in map")
+        );
     }
 }

@@ -1,21 +1,21 @@
 //! Cells of autoscalers. Upstream: formatHPAMetrics.
 
-use jiff::Timestamp;
 use serde_json::Value;
 
+use super::Now;
 use crate::node::Node;
 
-pub(super) fn reference(autoscaler: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn reference(autoscaler: Node<'_, '_>, _: &Now) -> Value {
     let spec = autoscaler.get("spec");
     let target = spec.get("scaleTargetRef");
     format!("{}/{}", target.get("kind").str(), target.get("name").str()).into()
 }
 
-pub(super) fn minimum(autoscaler: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn minimum(autoscaler: Node<'_, '_>, _: &Now) -> Value {
     autoscaler.get("spec").get("minReplicas").int().map_or("<unset>".to_owned(), |number| number.to_string()).into()
 }
 
-pub(super) fn targets(autoscaler: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn targets(autoscaler: Node<'_, '_>, _: &Now) -> Value {
     let (spec, status) = (autoscaler.get("spec"), autoscaler.get("status"));
     if let Some(target) = spec.get("targetCPUUtilizationPercentage").int() {
         let current = percent(status.get("currentCPUUtilizationPercentage"), "<unknown>");

@@ -1,12 +1,11 @@
 //! Cells of nodes, volumes, quotas and other single kinds.
 
-use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{age, labels};
+use super::{Now, age, labels};
 use crate::node::Node;
 
-pub(super) fn node_status(node: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn node_status(node: Node<'_, '_>, _: &Now) -> Value {
     let status = node.get("status");
     let conditions = status.get("conditions");
     let mut words = vec![match conditions.find("type", "Ready").map(|condition| condition.get("status").str()) {
@@ -20,7 +19,7 @@ pub(super) fn node_status(node: Node<'_, '_>, _: Timestamp) -> Value {
     words.join(",").into()
 }
 
-pub(super) fn node_roles(node: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn node_roles(node: Node<'_, '_>, _: &Now) -> Value {
     let metadata = node.get("metadata");
     let labels = metadata.get("labels");
     let mut roles: Vec<&str> = labels
@@ -36,11 +35,11 @@ pub(super) fn node_roles(node: Node<'_, '_>, _: Timestamp) -> Value {
     if roles.is_empty() { "<none>".into() } else { roles.join(",").into() }
 }
 
-pub(super) fn node_internal_ip(node: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn node_internal_ip(node: Node<'_, '_>, _: &Now) -> Value {
     node_address(node, "InternalIP")
 }
 
-pub(super) fn node_external_ip(node: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn node_external_ip(node: Node<'_, '_>, _: &Now) -> Value {
     node_address(node, "ExternalIP")
 }
 
@@ -50,7 +49,7 @@ fn node_address(node: Node<'_, '_>, kind: &str) -> Value {
     addresses.find("type", kind).map_or("<none>", |address| address.get("address").str()).into()
 }
 
-pub(super) fn node_kernel(node: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn node_kernel(node: Node<'_, '_>, _: &Now) -> Value {
     let status = node.get("status");
     let info = status.get("nodeInfo");
     let version = match info.get("kernelVersion").str() {
@@ -63,19 +62,19 @@ pub(super) fn node_kernel(node: Node<'_, '_>, _: Timestamp) -> Value {
     }
 }
 
-pub(super) fn config_map_data(map: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn config_map_data(map: Node<'_, '_>, _: &Now) -> Value {
     (map.get("data").len() + map.get("binaryData").len()).into()
 }
 
 /// The phase, but for objects that are being deleted.
-pub(super) fn phase(object: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn phase(object: Node<'_, '_>, _: &Now) -> Value {
     if object.get("metadata").get("deletionTimestamp").is_present() {
         return "Terminating".into();
     }
     object.get("status").get("phase").str().into()
 }
 
-pub(super) fn volume_claim(volume: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn volume_claim(volume: Node<'_, '_>, _: &Now) -> Value {
     let spec = volume.get("spec");
     let claim = spec.get("claimRef");
     if claim.is_absent() {
@@ -84,23 +83,23 @@ pub(super) fn volume_claim(volume: Node<'_, '_>, _: Timestamp) -> Value {
     format!("{}/{}", claim.get("namespace").str(), claim.get("name").str()).into()
 }
 
-pub(super) fn volume_capacity(volume: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn volume_capacity(volume: Node<'_, '_>, _: &Now) -> Value {
     let spec = volume.get("spec");
     storage(spec.get("capacity"))
 }
 
-pub(super) fn volume_modes(volume: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn volume_modes(volume: Node<'_, '_>, _: &Now) -> Value {
     access_modes(volume.get("spec").get("accessModes")).into()
 }
 
-pub(super) fn claim_capacity(claim: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn claim_capacity(claim: Node<'_, '_>, _: &Now) -> Value {
     match claim.get("spec").get("volumeName").str() {
         "" => "".into(),
         _ => storage(claim.get("status").get("capacity")),
     }
 }
 
-pub(super) fn claim_modes(claim: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn claim_modes(claim: Node<'_, '_>, _: &Now) -> Value {
     match claim.get("spec").get("volumeName").str() {
         "" => "".into(),
         _ => access_modes(claim.get("status").get("accessModes")).into(),
@@ -108,7 +107,7 @@ pub(super) fn claim_modes(claim: Node<'_, '_>, _: Timestamp) -> Value {
 }
 
 /// The class of a volume or claim; the annotation of old clients comes first.
-pub(super) fn storage_class(object: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn storage_class(object: Node<'_, '_>, _: &Now) -> Value {
     let metadata = object.get("metadata");
     let annotations = metadata.get("annotations");
     let annotated = annotations.key("volume.beta.kubernetes.io/storage-class");
@@ -134,11 +133,11 @@ fn access_modes(modes: Node<'_, '_>) -> String {
     shown.join(",")
 }
 
-pub(super) fn quota_requests(quota: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn quota_requests(quota: Node<'_, '_>, _: &Now) -> Value {
     quota_usage(quota, false)
 }
 
-pub(super) fn quota_limits(quota: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn quota_limits(quota: Node<'_, '_>, _: &Now) -> Value {
     quota_usage(quota, true)
 }
 
@@ -159,24 +158,24 @@ fn quota_usage(quota: Node<'_, '_>, limits: bool) -> Value {
     lines.join(", ").into()
 }
 
-pub(super) fn template_labels(template: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn template_labels(template: Node<'_, '_>, _: &Now) -> Value {
     labels(template.get("template").get("metadata").get("labels")).into()
 }
 
-pub(super) fn role(binding: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn role(binding: Node<'_, '_>, _: &Now) -> Value {
     let role = binding.get("roleRef");
     format!("{}/{}", role.get("kind").str(), role.get("name").str()).into()
 }
 
-pub(super) fn users(binding: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn users(binding: Node<'_, '_>, _: &Now) -> Value {
     subjects(binding, "User")
 }
 
-pub(super) fn groups(binding: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn groups(binding: Node<'_, '_>, _: &Now) -> Value {
     subjects(binding, "Group")
 }
 
-pub(super) fn service_accounts(binding: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn service_accounts(binding: Node<'_, '_>, _: &Now) -> Value {
     subjects(binding, "ServiceAccount")
 }
 
@@ -193,7 +192,7 @@ fn subjects(binding: Node<'_, '_>, kind: &str) -> Value {
     named.join(", ").into()
 }
 
-pub(super) fn signing_state(request: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn signing_state(request: Node<'_, '_>, _: &Now) -> Value {
     let status = request.get("status");
     let conditions = status.get("conditions");
     let has = |kind| conditions.find("type", kind).is_some();
@@ -214,14 +213,14 @@ pub(super) fn signing_state(request: Node<'_, '_>, _: Timestamp) -> Value {
     state.into()
 }
 
-pub(super) fn signing_duration(request: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn signing_duration(request: Node<'_, '_>, _: &Now) -> Value {
     match request.get("spec").get("expirationSeconds").int() {
         Some(seconds) => age::human_duration(seconds).into(),
         None => "<none>".into(),
     }
 }
 
-pub(super) fn controller(revision: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn controller(revision: Node<'_, '_>, _: &Now) -> Value {
     let metadata = revision.get("metadata");
     let owners = metadata.get("ownerReferences");
     let Some(owner) = owners.items().find(|owner| owner.get("controller").bool()) else { return "<none>".into() };
@@ -231,7 +230,7 @@ pub(super) fn controller(revision: Node<'_, '_>, _: Timestamp) -> Value {
     format!("{kind}{dot}{group}/{}", owner.get("name").str()).into()
 }
 
-pub(super) fn parameter_kind(policy: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn parameter_kind(policy: Node<'_, '_>, _: &Now) -> Value {
     let spec = policy.get("spec");
     let kind = spec.get("paramKind");
     if kind.is_absent() {
@@ -240,7 +239,7 @@ pub(super) fn parameter_kind(policy: Node<'_, '_>, _: Timestamp) -> Value {
     format!("{}/{}", kind.get("apiVersion").str(), kind.get("kind").str()).into()
 }
 
-pub(super) fn parameter_reference(binding: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn parameter_reference(binding: Node<'_, '_>, _: &Now) -> Value {
     let spec = binding.get("spec");
     let reference = spec.get("paramRef");
     match (reference.get("namespace").str(), reference.get("name").str()) {
@@ -250,7 +249,14 @@ pub(super) fn parameter_reference(binding: Node<'_, '_>, _: Timestamp) -> Value 
     }
 }
 
-pub(super) fn claim_state(claim: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn taint_added(rule: Node<'_, '_>, now: &Now) -> Value {
+    match rule.get("spec").get("taint").get("timeAdded").str() {
+        "" => "".into(),
+        time => super::age::since(time, now).into(),
+    }
+}
+
+pub(super) fn claim_state(claim: Node<'_, '_>, _: &Now) -> Value {
     let deleted = claim.get("metadata").get("deletionTimestamp").is_present();
     let status = claim.get("status");
     let mut states = Vec::new();
@@ -268,25 +274,25 @@ pub(super) fn claim_state(claim: Node<'_, '_>, _: Timestamp) -> Value {
     states.join(",").into()
 }
 
-pub(super) fn dangling(schema: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn dangling(schema: Node<'_, '_>, _: &Now) -> Value {
     let status = schema.get("status");
     let conditions = status.get("conditions");
     conditions.find("type", "Dangling").map_or("?", |condition| condition.get("status").str()).into()
 }
 
-pub(super) fn priority_shares(level: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn priority_shares(level: Node<'_, '_>, _: &Now) -> Value {
     level.get("spec").get("limited").get("nominalConcurrencyShares").value().cloned().unwrap_or("<none>".into())
 }
 
-pub(super) fn priority_queues(level: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn priority_queues(level: Node<'_, '_>, _: &Now) -> Value {
     queuing(level, "queues")
 }
 
-pub(super) fn priority_hand(level: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn priority_hand(level: Node<'_, '_>, _: &Now) -> Value {
     queuing(level, "handSize")
 }
 
-pub(super) fn priority_limit(level: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn priority_limit(level: Node<'_, '_>, _: &Now) -> Value {
     queuing(level, "queueLengthLimit")
 }
 
@@ -295,7 +301,7 @@ fn queuing(level: Node<'_, '_>, field: &str) -> Value {
     spec.get("limited").get("limitResponse").get("queuing").get(field).value().cloned().unwrap_or("<none>".into())
 }
 
-pub(super) fn audiences(driver: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn audiences(driver: Node<'_, '_>, _: &Now) -> Value {
     let spec = driver.get("spec");
     let requests = spec.get("tokenRequests");
     if requests.is_absent() {
@@ -304,7 +310,7 @@ pub(super) fn audiences(driver: Node<'_, '_>, _: Timestamp) -> Value {
     requests.items().map(|request| request.get("audience").str()).collect::<Vec<_>>().join(",").into()
 }
 
-pub(super) fn lifecycle_modes(driver: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn lifecycle_modes(driver: Node<'_, '_>, _: &Now) -> Value {
     let spec = driver.get("spec");
     let modes = spec.get("volumeLifecycleModes");
     if modes.is_empty() {
@@ -313,11 +319,11 @@ pub(super) fn lifecycle_modes(driver: Node<'_, '_>, _: Timestamp) -> Value {
     modes.items().map(|mode| mode.str()).collect::<Vec<_>>().join(",").into()
 }
 
-pub(super) fn budget_minimum(budget: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn budget_minimum(budget: Node<'_, '_>, _: &Now) -> Value {
     amount(budget.get("spec").get("minAvailable"))
 }
 
-pub(super) fn budget_maximum(budget: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn budget_maximum(budget: Node<'_, '_>, _: &Now) -> Value {
     amount(budget.get("spec").get("maxUnavailable"))
 }
 

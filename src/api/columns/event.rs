@@ -1,9 +1,8 @@
 //! Cells of events, in both of their forms.
 
-use jiff::Timestamp;
 use serde_json::Value;
 
-use super::age;
+use super::{Now, age};
 use crate::node::Node;
 
 /// The first of several fields that is set: the two event APIs name the same things differently.
@@ -20,7 +19,7 @@ fn first<'v>(event: Node<'v, '_>, paths: &[&[&str]]) -> &'v str {
 
 const FIRST_SEEN: &[&[&str]] = &[&["firstTimestamp"], &["deprecatedFirstTimestamp"], &["eventTime"]];
 
-pub(super) fn last_seen(event: Node<'_, '_>, now: Timestamp) -> Value {
+pub(super) fn last_seen(event: Node<'_, '_>, now: &Now) -> Value {
     let own: &[&[&str]] = &[&["series", "lastObservedTime"], &["lastTimestamp"], &["deprecatedLastTimestamp"]];
     let time = match first(event, own) {
         "" => first(event, FIRST_SEEN),
@@ -29,11 +28,11 @@ pub(super) fn last_seen(event: Node<'_, '_>, now: Timestamp) -> Value {
     age::since(time, now).into()
 }
 
-pub(super) fn first_seen(event: Node<'_, '_>, now: Timestamp) -> Value {
+pub(super) fn first_seen(event: Node<'_, '_>, now: &Now) -> Value {
     age::since(first(event, FIRST_SEEN), now).into()
 }
 
-pub(super) fn count(event: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn count(event: Node<'_, '_>, _: &Now) -> Value {
     let series = event.get("series");
     let count = if series.is_present() {
         series.get("count").int()
@@ -43,7 +42,7 @@ pub(super) fn count(event: Node<'_, '_>, _: Timestamp) -> Value {
     count.unwrap_or_default().into()
 }
 
-pub(super) fn object(event: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn object(event: Node<'_, '_>, _: &Now) -> Value {
     let kind = first(event, &[&["involvedObject", "kind"], &["regarding", "kind"]]).to_lowercase();
     match first(event, &[&["involvedObject", "name"], &["regarding", "name"]]) {
         "" => kind.into(),
@@ -51,11 +50,11 @@ pub(super) fn object(event: Node<'_, '_>, _: Timestamp) -> Value {
     }
 }
 
-pub(super) fn subobject(event: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn subobject(event: Node<'_, '_>, _: &Now) -> Value {
     first(event, &[&["involvedObject", "fieldPath"], &["regarding", "fieldPath"]]).into()
 }
 
-pub(super) fn source(event: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn source(event: Node<'_, '_>, _: &Now) -> Value {
     let component = first(
         event,
         &[
@@ -71,6 +70,6 @@ pub(super) fn source(event: Node<'_, '_>, _: Timestamp) -> Value {
     }
 }
 
-pub(super) fn message(event: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn message(event: Node<'_, '_>, _: &Now) -> Value {
     first(event, &[&["message"], &["note"]]).trim().into()
 }

@@ -1,7 +1,8 @@
 //! The columns of every kind that has its own, in upstream's order.
 
 use super::{
-    AGE, Cell, Column, NAME, autoscaler, bool, column, core, event, int, made, network, pod, text, text_or, workload,
+    AGE, Cell, Column, NAME, autoscaler, bool, column, core, event, int, machinery, made, network, pod, text, text_or,
+    workload,
 };
 
 const CONTAINERS: Column = made("Containers", workload::containers).wide();
@@ -106,6 +107,74 @@ pub(super) static COLUMNS: &[(&str, &str, &[Column])] = &[
     ),
     ("", "Event", EVENT),
     ("events.k8s.io", "Event", EVENT),
+    (
+        "",
+        "ComponentStatus",
+        &[
+            NAME,
+            made("Status", machinery::component_state),
+            made("Message", machinery::component_message),
+            made("Error", machinery::component_error),
+        ],
+    ),
+    (
+        "apiextensions.k8s.io",
+        "CustomResourceDefinition",
+        &[
+            NAME,
+            text("Scope", &["spec", "scope"]),
+            made("Versions", machinery::served_versions),
+            text("Created At", &["metadata", "creationTimestamp"]).of_type("date"),
+            text("Group", &["spec", "group"]).wide(),
+            text("Kind", &["spec", "names", "kind"]).wide(),
+            made("ShortNames", machinery::short_names).wide(),
+            made("Established", machinery::established).of_type("boolean").wide(),
+        ],
+    ),
+    (
+        "apiregistration.k8s.io",
+        "APIService",
+        &[NAME, made("Service", machinery::service), made("Available", machinery::available), AGE],
+    ),
+    (
+        "autoscaling",
+        "Scale",
+        &[text("Name", &["metadata", "name"]), DESIRED, int("Available", &["status", "replicas"]), AGE],
+    ),
+    (
+        "certificates.k8s.io",
+        "PodCertificateRequest",
+        &[
+            NAME,
+            text("PodName", &["spec", "podName"]),
+            text("ServiceAccountName", &["spec", "serviceAccountName"]),
+            text("NodeName", &["spec", "nodeName"]),
+            text("SignerName", &["spec", "signerName"]),
+            made("State", machinery::certificate_state),
+            made("UnverifiedUserAnnotations", machinery::user_annotations),
+        ],
+    ),
+    (
+        "resource.k8s.io",
+        "DeviceTaintRule",
+        &[
+            NAME,
+            text("Key", &["spec", "taint", "key"]),
+            text("Value", &["spec", "taint", "value"]),
+            text("Effect", &["spec", "taint", "effect"]),
+            made("TimeAdded", core::taint_added),
+            AGE,
+        ],
+    ),
+    (
+        "storagemigration.k8s.io",
+        "StorageVersionMigration",
+        &[
+            text("Name", &["metadata", "name"]),
+            made("Resource", machinery::migrated),
+            made("Status", machinery::migration_state),
+        ],
+    ),
     ("", "Namespace", &[NAME, text("Status", &["status", "phase"]), AGE]),
     ("", "Secret", &[NAME, text("Type", &["type"]), column("Data", "string", Cell::Length(&["data"])), AGE]),
     ("", "ServiceAccount", NAME_AND_AGE),
@@ -233,7 +302,7 @@ pub(super) static COLUMNS: &[(&str, &str, &[Column])] = &[
             NAME,
             text("Schedule", &["spec", "schedule"]),
             text_or("Timezone", &["spec", "timeZone"], "<none>"),
-            bool("Suspend", &["spec", "suspend"], false),
+            made("Suspend", workload::suspended).of_type("boolean"),
             column("Active", "integer", Cell::Length(&["status", "active"])),
             made("Last Schedule", workload::last_schedule),
             AGE,
@@ -385,11 +454,6 @@ pub(super) static COLUMNS: &[(&str, &str, &[Column])] = &[
         ],
     ),
     (STORAGE, "CSINode", &[NAME, column("Drivers", "integer", Cell::Length(&["spec", "drivers"])), AGE]),
-    (
-        STORAGE,
-        "CSIStorageCapacity",
-        &[NAME, text("StorageClassName", &["storageClassName"]), text_or("Capacity", &["capacity"], "<unset>")],
-    ),
     (
         STORAGE,
         "StorageClass",

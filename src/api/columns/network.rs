@@ -1,19 +1,18 @@
 //! Cells of Services, endpoints and ingresses.
 
-use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{label_selector, labels, some_of};
+use super::{Now, label_selector, labels, some_of};
 use crate::node::Node;
 
-pub(super) fn cluster_ip(service: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn cluster_ip(service: Node<'_, '_>, _: &Now) -> Value {
     let spec = service.get("spec");
     let addresses = spec.get("clusterIPs");
     let first = addresses.items().next().map_or(spec.get("clusterIP").str(), |address| address.str());
     if first.is_empty() { "<none>".into() } else { first.into() }
 }
 
-pub(super) fn external_ip(service: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn external_ip(service: Node<'_, '_>, _: &Now) -> Value {
     let (spec, status) = (service.get("spec"), service.get("status"));
     let own = spec.get("externalIPs");
     let own: Vec<&str> = own.items().map(|address| address.str()).collect();
@@ -45,7 +44,7 @@ fn ingress_addresses<'v>(balancer: Node<'v, '_>) -> Vec<&'v str> {
     addresses
 }
 
-pub(super) fn ports(service: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn ports(service: Node<'_, '_>, _: &Now) -> Value {
     let spec = service.get("spec");
     let ports = spec.get("ports");
     let shown: Vec<String> = ports
@@ -61,15 +60,15 @@ pub(super) fn ports(service: Node<'_, '_>, _: Timestamp) -> Value {
     if shown.is_empty() { "<none>".into() } else { shown.join(",").into() }
 }
 
-pub(super) fn selector(object: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn selector(object: Node<'_, '_>, _: &Now) -> Value {
     labels(object.get("spec").get("selector")).into()
 }
 
-pub(super) fn pod_selector(policy: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn pod_selector(policy: Node<'_, '_>, _: &Now) -> Value {
     label_selector(policy.get("spec").get("podSelector")).into()
 }
 
-pub(super) fn endpoints(object: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn endpoints(object: Node<'_, '_>, _: &Now) -> Value {
     let mut shown = Vec::new();
     for subset in object.get("subsets").items() {
         let (addresses, ports) = (subset.get("addresses"), subset.get("ports"));
@@ -87,7 +86,7 @@ pub(super) fn endpoints(object: Node<'_, '_>, _: Timestamp) -> Value {
     if object.get("subsets").is_empty() { "<none>".into() } else { some_of(&shown, shown.len()).into() }
 }
 
-pub(super) fn slice_ports(slice: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn slice_ports(slice: Node<'_, '_>, _: &Now) -> Value {
     let ports = slice.get("ports");
     let shown: Vec<String> = ports
         .items()
@@ -100,7 +99,7 @@ pub(super) fn slice_ports(slice: Node<'_, '_>, _: Timestamp) -> Value {
     or_unset(some_of(&shown, shown.len()))
 }
 
-pub(super) fn slice_endpoints(slice: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn slice_endpoints(slice: Node<'_, '_>, _: &Now) -> Value {
     let mut shown = Vec::new();
     for endpoint in slice.get("endpoints").items() {
         shown.extend(endpoint.get("addresses").items().map(|address| address.str().to_owned()));
@@ -112,7 +111,7 @@ fn or_unset(text: String) -> Value {
     if text.is_empty() { "<unset>".into() } else { text.into() }
 }
 
-pub(super) fn ingress_hosts(ingress: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn ingress_hosts(ingress: Node<'_, '_>, _: &Now) -> Value {
     let spec = ingress.get("spec");
     let rules = spec.get("rules");
     let hosts: Vec<String> =
@@ -124,23 +123,23 @@ pub(super) fn ingress_hosts(ingress: Node<'_, '_>, _: Timestamp) -> Value {
     some_of(&hosts, total).into()
 }
 
-pub(super) fn ingress_address(ingress: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn ingress_address(ingress: Node<'_, '_>, _: &Now) -> Value {
     let status = ingress.get("status");
     ingress_addresses(status.get("loadBalancer")).join(",").into()
 }
 
-pub(super) fn ingress_ports(ingress: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn ingress_ports(ingress: Node<'_, '_>, _: &Now) -> Value {
     if ingress.get("spec").get("tls").is_empty() { "80".into() } else { "80, 443".into() }
 }
 
-pub(super) fn class_name(class: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn class_name(class: Node<'_, '_>, _: &Now) -> Value {
     let metadata = class.get("metadata");
     let annotations = metadata.get("annotations");
     let default = annotations.key("ingressclass.kubernetes.io/is-default-class").str() == "true";
     format!("{}{}", metadata.get("name").str(), if default { " (default)" } else { "" }).into()
 }
 
-pub(super) fn class_parameters(class: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn class_parameters(class: Node<'_, '_>, _: &Now) -> Value {
     let spec = class.get("spec");
     let parameters = spec.get("parameters");
     if parameters.is_absent() {
@@ -153,7 +152,7 @@ pub(super) fn class_parameters(class: Node<'_, '_>, _: Timestamp) -> Value {
     format!("{}{group}/{}", parameters.get("kind").str(), parameters.get("name").str()).into()
 }
 
-pub(super) fn address_parent(address: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn address_parent(address: Node<'_, '_>, _: &Now) -> Value {
     let spec = address.get("spec");
     let parent = spec.get("parentRef");
     if parent.is_absent() {
@@ -165,7 +164,7 @@ pub(super) fn address_parent(address: Node<'_, '_>, _: Timestamp) -> Value {
     format!("{resource}{}/{}", slashed(parent.get("namespace").str()), parent.get("name").str()).into()
 }
 
-pub(super) fn ranges(object: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn ranges(object: Node<'_, '_>, _: &Now) -> Value {
     let spec = object.get("spec");
     let ranges = spec.get("cidrs");
     ranges.items().map(|range| range.str()).collect::<Vec<_>>().join(",").into()

@@ -1,9 +1,8 @@
 //! Cells of pods: what state a pod is in, said in one word.
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::age;
+use super::{Now, age};
 use crate::node::Node;
 
 struct Summary<'v> {
@@ -15,16 +14,16 @@ struct Summary<'v> {
     last_restart: &'v str,
 }
 
-pub(super) fn ready(pod: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn ready(pod: Node<'_, '_>, _: &Now) -> Value {
     let summary = summary(pod);
     format!("{}/{}", summary.ready, summary.total).into()
 }
 
-pub(super) fn status(pod: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn status(pod: Node<'_, '_>, _: &Now) -> Value {
     summary(pod).status.into()
 }
 
-pub(super) fn restarts(pod: Node<'_, '_>, now: Timestamp) -> Value {
+pub(super) fn restarts(pod: Node<'_, '_>, now: &Now) -> Value {
     let summary = summary(pod);
     if summary.restarts == 0 || summary.last_restart.is_empty() {
         return summary.restarts.to_string().into();
@@ -32,14 +31,14 @@ pub(super) fn restarts(pod: Node<'_, '_>, now: Timestamp) -> Value {
     format!("{} ({} ago)", summary.restarts, age::since(summary.last_restart, now)).into()
 }
 
-pub(super) fn address(pod: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn address(pod: Node<'_, '_>, _: &Now) -> Value {
     let status = pod.get("status");
     let addresses = status.get("podIPs");
     let first = addresses.items().next().map_or("", |address| address.get("ip").str());
     if first.is_empty() { "<none>".into() } else { first.into() }
 }
 
-pub(super) fn readiness_gates(pod: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn readiness_gates(pod: Node<'_, '_>, _: &Now) -> Value {
     let (spec, status) = (pod.get("spec"), pod.get("status"));
     let (gates, conditions) = (spec.get("readinessGates"), status.get("conditions"));
     if gates.is_empty() {

@@ -1,38 +1,37 @@
 //! Cells of workloads: replicas, containers, images, selectors, jobs.
 
-use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{age, label_selector, labels};
+use super::{Now, age, label_selector, labels};
 use crate::node::Node;
 
-pub(super) fn ready(object: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn ready(object: Node<'_, '_>, _: &Now) -> Value {
     let ready = object.get("status").get("readyReplicas").int().unwrap_or_default();
     let desired = object.get("spec").get("replicas").int().unwrap_or_default();
     format!("{ready}/{desired}").into()
 }
 
-pub(super) fn containers(object: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn containers(object: Node<'_, '_>, _: &Now) -> Value {
     of_containers(object.get("spec").get("template"), "name")
 }
 
-pub(super) fn images(object: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn images(object: Node<'_, '_>, _: &Now) -> Value {
     of_containers(object.get("spec").get("template"), "image")
 }
 
-pub(super) fn cron_containers(object: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn cron_containers(object: Node<'_, '_>, _: &Now) -> Value {
     of_containers(object.get("spec").get("jobTemplate").get("spec").get("template"), "name")
 }
 
-pub(super) fn cron_images(object: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn cron_images(object: Node<'_, '_>, _: &Now) -> Value {
     of_containers(object.get("spec").get("jobTemplate").get("spec").get("template"), "image")
 }
 
-pub(super) fn template_containers(object: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn template_containers(object: Node<'_, '_>, _: &Now) -> Value {
     of_containers(object.get("template"), "name")
 }
 
-pub(super) fn template_images(object: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn template_images(object: Node<'_, '_>, _: &Now) -> Value {
     of_containers(object.get("template"), "image")
 }
 
@@ -42,19 +41,19 @@ fn of_containers(template: Node<'_, '_>, field: &str) -> Value {
     containers.items().map(|container| container.get(field).str()).collect::<Vec<_>>().join(",").into()
 }
 
-pub(super) fn selector(object: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn selector(object: Node<'_, '_>, _: &Now) -> Value {
     label_selector(object.get("spec").get("selector")).into()
 }
 
-pub(super) fn cron_selector(object: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn cron_selector(object: Node<'_, '_>, _: &Now) -> Value {
     label_selector(object.get("spec").get("jobTemplate").get("spec").get("selector")).into()
 }
 
-pub(super) fn node_selector(object: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn node_selector(object: Node<'_, '_>, _: &Now) -> Value {
     labels(object.get("spec").get("template").get("spec").get("nodeSelector")).into()
 }
 
-pub(super) fn job_status(job: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn job_status(job: Node<'_, '_>, _: &Now) -> Value {
     let status = job.get("status");
     let conditions = status.get("conditions");
     let holds = |kind| conditions.find("type", kind).is_some_and(|condition| condition.get("status").str() == "True");
@@ -76,7 +75,7 @@ pub(super) fn job_status(job: Node<'_, '_>, _: Timestamp) -> Value {
     .into()
 }
 
-pub(super) fn completions(job: Node<'_, '_>, _: Timestamp) -> Value {
+pub(super) fn completions(job: Node<'_, '_>, _: &Now) -> Value {
     let (spec, status) = (job.get("spec"), job.get("status"));
     let succeeded = status.get("succeeded").int().unwrap_or_default();
     match (spec.get("completions").int(), spec.get("parallelism").int().unwrap_or_default()) {
@@ -87,7 +86,7 @@ pub(super) fn completions(job: Node<'_, '_>, _: Timestamp) -> Value {
     .into()
 }
 
-pub(super) fn job_duration(job: Node<'_, '_>, now: Timestamp) -> Value {
+pub(super) fn job_duration(job: Node<'_, '_>, now: &Now) -> Value {
     let status = job.get("status");
     let (start, end) = (status.get("startTime").str(), status.get("completionTime").str());
     match (start, end) {
@@ -97,7 +96,11 @@ pub(super) fn job_duration(job: Node<'_, '_>, now: Timestamp) -> Value {
     }
 }
 
-pub(super) fn last_schedule(job: Node<'_, '_>, now: Timestamp) -> Value {
+pub(super) fn suspended(job: Node<'_, '_>, _: &Now) -> Value {
+    if job.get("spec").get("suspend").bool() { "True".into() } else { "False".into() }
+}
+
+pub(super) fn last_schedule(job: Node<'_, '_>, now: &Now) -> Value {
     match job.get("status").get("lastScheduleTime").str() {
         "" => "<none>".into(),
         time => age::since(time, now).into(),

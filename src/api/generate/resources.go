@@ -102,7 +102,7 @@ var storage = map[string]string{
 // the object that the registries' ToSelectableFields read.
 var selectable = map[string][]string{
 	"/v1/pods": {"spec.nodeName", "spec.host=spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
-		"status.phase", "status.podIP", "status.nominatedNodeName"},
+		"status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName"},
 	"/v1/nodes":                  {"spec.unschedulable"},
 	"/v1/replicationcontrollers": {"status.replicas"},
 	"/v1/namespaces":             {"status.phase"},

@@ -56,7 +56,8 @@ pub fn apply(
     }
 }
 
-fn check_applied(ty: Type<'_>, applied: &Value) -> Result<(), Status> {
+/// Whether what a manager applies is of the type: 400 for another kind, 500 for fields that it does not have, as upstream.
+pub fn check_applied(ty: Type<'_>, applied: &Value) -> Result<(), Status> {
     let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
     let (group, version, kind) = ty.gvk().unwrap_or_default();
     let expected = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
@@ -120,7 +121,9 @@ fn merge(
     let (changed_paths, removed_paths) = (changed.paths(), comparison.removed.paths());
     if !force {
         let conflict = |entry: &Entry, path: &Vec<Element>| {
-            entry.owns(path).then(|| Conflict { manager: entry.for_people(), path: path.clone() })
+            entry
+                .owns(path)
+                .then(|| Conflict { manager: entry.for_people(operation.shown_version), path: path.clone() })
         };
         let conflicts: Vec<Conflict> = entries
             .iter()
@@ -138,7 +141,7 @@ fn merge(
     });
 
     if merged != *before {
-        own.time = Some(operation.time.to_owned());
+        own.time = (!operation.time.is_empty()).then(|| operation.time.to_owned());
     }
     let set = set.difference(&FieldSet::of_fields(&STRIPPED));
     if !set.is_empty() {

@@ -125,14 +125,14 @@ impl Entry {
         (self.operation, self.time.as_deref().unwrap_or_default(), &self.manager, &self.api_version, &self.subresource)
     }
 
-    /// As conflicts name the manager.
-    pub(super) fn for_people(&self) -> String {
+    /// As conflicts name the manager, who wrote in `version` where that is not the entry's own.
+    pub(super) fn for_people(&self, version: Option<&str>) -> String {
         let mut text = quote(&self.manager);
         if !self.subresource.is_empty() {
             text.push_str(&format!(" with subresource {}", quote(&self.subresource)));
         }
         if self.operation == Operation::Update {
-            text.push_str(&format!(" using {}", self.api_version));
+            text.push_str(&format!(" using {}", version.unwrap_or(&self.api_version)));
         }
         text
     }

@@ -31,8 +31,14 @@ impl Live {
     ) -> T {
         self.clock += 1;
         let time = format!("2026-01-01T00:00:{:02}Z", self.clock);
-        let operation =
-            Operation { manager, api_version: self.api_version, subresource, time: &time, reset: &NO_RESET };
+        let operation = Operation {
+            manager,
+            api_version: self.api_version,
+            subresource,
+            time: &time,
+            reset: &NO_RESET,
+            shown_version: None,
+        };
         act(self, &operation)
     }
 
@@ -293,7 +299,8 @@ fn old_updates_are_joined() {
 fn reset_fields_are_nobodys() {
     let ty = Schema::builtin().of_kind("", "v1", "Pod").unwrap();
     let reset = FieldSet::of_fields(&[&["status"]]);
-    let operation = Operation { manager: "a", api_version: "v1", subresource: "", time: "t", reset: &reset };
+    let operation =
+        Operation { manager: "a", api_version: "v1", subresource: "", time: "t", reset: &reset, shown_version: None };
     let mut pod = json!({"metadata": {"name": "a"}, "spec": {"nodeName": "n"}, "status": {"phase": "x"}});
     track_update(ty, None, &mut pod, &operation);
     assert_eq!(managed_fields(&pod).unwrap()[0]["fieldsV1"], json!({"f:spec": {"f:nodeName": {}}}));

@@ -87,10 +87,9 @@ impl<'s> Slot<'s> {
         let element = self.element();
         let mut keys: Vec<(Box<str>, Scalar)> = Vec::with_capacity(2);
         for name in names.clone().into_iter().flatten() {
-            let default = || element.child(name).field.and_then(|field| field.default());
             let value = match fields.get(name) {
                 Some(value) => Scalar::of(value),
-                None => default().and_then(|text| serde_json::from_str(text).ok()).as_ref().and_then(Scalar::of),
+                None => element.child(name).field.and_then(key_default).as_ref().and_then(Scalar::of),
             };
             keys.extend(value.map(|value| (Box::from(name), value)));
         }
@@ -143,4 +142,12 @@ pub(super) fn with_named_fields(set: &FieldSet, ty: Type<'_>) -> FieldSet {
         Element::Field(name) => (slot.is_struct() && slot.child(name).field.is_some(), slot.child(name)),
         _ => (false, slot.element()),
     })
+}
+
+/// What an absent key counts as: its default, and for what Go always writes its zero value, as upstream's schemas say.
+fn key_default(field: Field<'_>) -> Option<Value> {
+    let presence = field.presence();
+    let always_written = !presence.pointer && !presence.omit_empty && !presence.omit_zero;
+    let zero = || always_written.then(|| crate::codec::zero(field.ty()));
+    field.default().and_then(|text| serde_json::from_str(text).ok()).or_else(zero)
 }

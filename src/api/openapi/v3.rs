@@ -21,7 +21,7 @@ pub fn parse_key(key: &str) -> Option<(&str, &str)> {
 /// The hash of a group version's document, for the `hash` parameter and the ETag. It writes the whole document:
 /// callers keep it as long as the catalog does not change.
 pub fn document_hash(served: Served<'_>, group: &str, version: &str) -> String {
-    format!("{:016X}", hash(|hasher| document(served, group, version, hasher)))
+    hash(|hasher| document(served, group, version, hasher))
 }
 
 /// Writes the index. `hash` gives what `document_hash` gave.

@@ -1,10 +1,13 @@
 //! JSON patch (RFC 6902) with upstream's limits.
 
-use json_patch::PatchOperation;
+use std::borrow::Cow;
+
 use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, PatchOperation};
 use serde_json::Value;
 
 use crate::Status;
+use crate::codec::json::described;
 use crate::status::Details;
 
 const MAX_OPERATIONS: usize = 10_000;
@@ -16,13 +19,15 @@ const MAX_LEVELS: usize = 1000;
 
 /// Applies a patch document; on error `target` is left as some operations made it and must be dropped.
 pub fn apply(target: &mut Value, patch: Value) -> Result<(), Status> {
-    if let Some(found) = not_a_list(&patch) {
+    if !matches!(patch, Value::Array(_) | Value::Null) {
         return Err(Status::bad_request(format!(
-            "error decoding patch: json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp"
+            "error decoding patch: json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp",
+            described(&patch)
         )));
     }
-    let operations: Vec<PatchOperation> =
-        serde_json::from_value(patch).map_err(|error| Status::bad_request(error.to_string()))?;
+    // `null` passes as an empty list.
+    let operations: Option<Vec<PatchOperation>> = serde_json::from_value(patch).map_err(|_| rejected())?;
+    let operations = operations.unwrap_or_default();
     if operations.len() > MAX_OPERATIONS {
         return Err(Status::request_entity_too_large(format_args!(
             "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
@@ -42,6 +47,7 @@ pub fn apply(target: &mut Value, patch: Value) -> Result<(), Status> {
                 return Err(rejected());
             }
         }
+        let operation = &replaced_or_added(target, operation);
         json_patch::patch_unsafe(target, std::slice::from_ref(operation)).map_err(|_| rejected())?;
     }
     Ok(())
@@ -68,15 +74,16 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-/// What Go calls a value that is no list; `null` passes as an empty one.
-fn not_a_list(patch: &Value) -> Option<&'static str> {
-    match patch {
-        Value::Object(_) => Some("object"),
-        Value::String(_) => Some("string"),
-        Value::Number(_) => Some("number"),
-        Value::Bool(_) => Some("bool"),
-        Value::Array(_) | Value::Null => None,
+/// Upstream's library replaces also what is not there yet, in a map.
+fn replaced_or_added<'o>(target: &Value, operation: &'o PatchOperation) -> Cow<'o, PatchOperation> {
+    if let PatchOperation::Replace(replace) = operation
+        && let Some((parent, _)) = replace.path.split_back()
+        && target.pointer(parent.as_str()).is_some_and(Value::is_object)
+    {
+        let (path, value) = (replace.path.clone(), replace.value.clone());
+        return Cow::Owned(PatchOperation::Add(AddOperation { path, value }));
     }
+    Cow::Borrowed(operation)
 }
 
 /// Upstream does not tell the client what was wrong.
@@ -109,7 +116,9 @@ mod tests {
     fn refusals_have_upstreams_codes() {
         let refuse = |patch: Value| apply(&mut json!({"a": "x".repeat(1000)}), patch).unwrap_err().code;
         assert_eq!(refuse(json!({"op": "add"})), 400);
-        assert_eq!(refuse(json!([{"op": "replace", "path": "/b", "value": 1}])), 422);
+        assert_eq!(refuse(json!([{"op": "replace", "path": "/b/c", "value": 1}])), 422);
+        assert_eq!(refuse(json!([{"op": "explode", "path": "/a"}])), 422);
+        assert_eq!(refuse(json!([{"op": "add", "path": "a", "value": 1}])), 422);
         let test = json!({"op": "test", "path": "/a", "value": 1});
         assert_eq!(refuse(Value::Array(vec![test; 10_001])), 413);
         let copies: Vec<Value> =

@@ -3,12 +3,21 @@
 use serde_json::{Map, Value};
 
 use crate::Status;
+use crate::codec::json::described;
 
 /// Merges `patch` into `target`: nulls delete, objects merge, everything else replaces.
 pub fn apply(target: &mut Value, patch: Value) -> Result<(), Status> {
-    let Value::Object(patch) = patch else { return Err(Status::bad_request("Invalid JSON Patch")) };
-    merge(target, patch);
-    Ok(())
+    match patch {
+        Value::Object(patch) => {
+            merge(target, patch);
+            Ok(())
+        }
+        Value::Null => Err(Status::bad_request("Invalid JSON Patch")),
+        other => Err(Status::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            described(&other)
+        ))),
+    }
 }
 
 fn merge(target: &mut Value, patch: Map<String, Value>) {

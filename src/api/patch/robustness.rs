@@ -103,7 +103,7 @@ proptest! {
         };
         let (live, applied) = (object(live), object(applied));
         let operation =
-            Operation { manager: "a", api_version: "v1", subresource: "", time: "2026-01-01T00:00:00Z", reset: &FieldSet::EMPTY };
+            Operation { manager: "a", api_version: "v1", subresource: "", time: "2026-01-01T00:00:00Z", reset: &FieldSet::EMPTY, shown_version: None };
         let Ok(first) = apply(pod(), None, &applied, &operation, false) else { return Ok(()) };
         let other = Operation { manager: "b", ..operation };
         let _ = apply(pod(), Some(&first), &live, &other, false);

@@ -8,6 +8,7 @@ mod lists;
 use serde_json::{Map, Value};
 
 use crate::Status;
+use crate::codec::json::described;
 use crate::patch::strategic::lists::Merging;
 use crate::schema::{Field, Kind, Type};
 use crate::status::Details;
@@ -58,7 +59,11 @@ impl From<PatchError> for Status {
 pub fn apply(target: &mut Value, patch: Value, ty: Type<'_>) -> Result<(), Status> {
     match (target, patch) {
         (Value::Object(original), Value::Object(patch)) => Ok(merge_map(original, patch, Some(ty))?),
-        _ => Err(Status::bad_request("invalid JSON document")),
+        (_, Value::Null) => Ok(()),
+        (_, other) => Err(Status::bad_request(format!(
+            "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            described(&other)
+        ))),
     }
 }
 
@@ -252,7 +257,7 @@ fn remove_directives(value: &mut Value) -> bool {
 }
 
 /// A tree as Go's `%v` prints it.
-fn go_text(value: &Value) -> String {
+pub fn go_text(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(text) => text.clone(),

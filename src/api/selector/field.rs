@@ -88,6 +88,11 @@ impl std::fmt::Display for FieldSelector {
 fn unknown(label: &str, resource: &Resource) -> String {
     if resource.selectable.is_empty() {
         format!("{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", quote(label))
+    } else if resource.kind == "Job" {
+        format!("field label {} not supported for Job", quote(label))
+    } else if resource.kind == "ResourceSlice" {
+        let (group, version, kind) = (&resource.group, &resource.version, &resource.kind);
+        format!("field label not supported for {group}/{version}, Kind={kind}: {label}")
     } else {
         format!("field label not supported: {label}")
     }

@@ -30,7 +30,8 @@ pub(super) fn config_map(map: Node<'_, '_>, old: Node<'_, '_>, causes: &mut Caus
         size += value.str().len() / 4 * 3;
     }
     if size > MAX_DATA {
-        causes.too_long("", MAX_DATA);
+        // As Go prints a path of one empty name.
+        causes.too_long("[]", MAX_DATA);
     }
 }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::partition;
+use crate::verbs::watch::Frames;
 
 /// What the store holds in memory per key.
 #[derive(Clone)]
@@ -25,6 +26,7 @@ pub struct Draft {
 
 impl Entry for Stored {
     type Draft = Draft;
+    type Rendering = Frames;
 
     fn commit(_: &Key, frame: &Frame, draft: Draft, revision: u64) -> Self {
         Stored(Object::new(draft.resource, revision, frame.spliced(revision), draft.meta))

@@ -87,7 +87,44 @@ pub fn begin(tree: &mut Value) {
     }
     metadata.insert("uid".to_owned(), json!(crypto::uuid()));
     metadata.insert("creationTimestamp".to_owned(), json!(now()));
-    metadata.remove("generation");
+}
+
+/// 409 for an object whose UID is another than the client's; `own` is empty when there is none.
+pub fn other_uid(resource: &Resource, namespace: &str, name: &str, given: &str, own: &str) -> Status {
+    let slash = if namespace.is_empty() { "" } else { "/" };
+    // Upstream tells its own key.
+    let directory = match (&*resource.group, &*resource.plural) {
+        ("", "services") => "services/specs",
+        ("", "endpoints") => "services/endpoints",
+        ("", "nodes") => "minions",
+        ("networking.k8s.io", "ingresses") => "ingress",
+        (_, plural) => plural,
+    };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{directory}/{namespace}{slash}{name}, ResourceVersion: 0, \
+         AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {own}"
+    );
+    Status::conflict(resource, name, why)
+}
+
+/// Takes owners away that stand twice, and gives their UIDs. Upstream: handlers dedupOwnerReferencesAndAddWarning.
+pub fn dedup_owners(tree: &mut Value) -> Vec<String> {
+    let mut doubled = Vec::new();
+    if let Some(Value::Array(owners)) =
+        tree.get_mut("metadata").and_then(|metadata| metadata.get_mut("ownerReferences"))
+    {
+        let mut kept: Vec<Value> = Vec::with_capacity(owners.len());
+        for owner in std::mem::take(owners) {
+            if kept.contains(&owner) {
+                doubled.push(owner["uid"].as_str().unwrap_or_default().to_owned());
+            } else {
+                kept.push(owner);
+            }
+        }
+        *owners = kept;
+    }
+    doubled.dedup();
+    doubled
 }
 
 /// Carries over what an update cannot change, and checks what it must not contradict.
@@ -95,14 +132,7 @@ pub fn carry(resource: &Resource, new: &mut Value, old: &Value) -> Result<(), St
     let name = text(old, "name").to_owned();
     let (given, own) = (text(new, "uid"), text(old, "uid"));
     if !given.is_empty() && given != own {
-        let namespace = text(old, "namespace");
-        let slash = if namespace.is_empty() { "" } else { "/" };
-        let why = format!(
-            "StorageError: invalid object, Code: 4, Key: /registry/{}/{namespace}{slash}{name}, ResourceVersion: 0, \
-             AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {own}",
-            resource.plural
-        );
-        return Err(Status::conflict(resource, &name, why));
+        return Err(other_uid(resource, text(old, "namespace"), &name, given, own));
     }
     // A deletion that has begun cannot be taken back.
     for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
@@ -111,13 +141,7 @@ pub fn carry(resource: &Resource, new: &mut Value, old: &Value) -> Result<(), St
             None => of(new).remove(field),
         };
     }
-    let metadata = of(new);
-    metadata.remove("selfLink");
-    if metadata.get("generateName").is_none()
-        && let Some(base) = old["metadata"].get("generateName")
-    {
-        metadata.insert("generateName".to_owned(), base.clone());
-    }
+    of(new).remove("selfLink");
     Ok(())
 }
 
@@ -131,10 +155,14 @@ pub fn check_finalizers(resource: &Resource, new: &Value, old: &Value) -> Result
     if added.is_empty() {
         return Ok(());
     }
+    let quoted: Vec<String> = added.iter().map(|name| format!("{name:?}")).collect();
     let mut causes = Causes::new();
     causes.forbidden(
         "metadata.finalizers",
-        format!("no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"),
+        format!(
+            "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+            quoted.join(", ")
+        ),
     );
     Err(Status::invalid(resource, text(old, "name"), &causes))
 }

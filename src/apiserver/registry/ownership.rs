@@ -8,7 +8,7 @@ use coracle_api::field_set::FieldSet;
 use coracle_api::managed_fields::{self, Operation};
 use coracle_api::schema::Schema;
 use coracle_api::{Resource, Status};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::metadata;
 use super::strategy::Strategy;
@@ -39,7 +39,8 @@ fn reset(resource: &Resource, subresource: &str) -> &'static FieldSet {
 pub fn operation<'a>(resource: &Resource, subresource: &'a str, facts: &'a Facts, time: &'a str) -> Operation<'a> {
     let reset = reset(resource, subresource);
     // A Scale is recorded under the workload's own version.
-    Operation { manager: &facts.manager, api_version: &facts.api_version, subresource, time, reset }
+    let shown_version = (subresource == "scale").then_some("autoscaling/v1");
+    Operation { manager: &facts.manager, api_version: &facts.api_version, subresource, time, reset, shown_version }
 }
 
 /// Records what a create, update or patch changed.
@@ -73,4 +74,26 @@ pub fn apply(
     let ty = resource.ty(Schema::builtin()).ok_or_else(crate::failure::no_schema)?;
     let time = metadata::now();
     managed_fields::apply(ty, live, applied, &operation(resource, subresource, facts, &time), force)
+}
+
+/// Merges the replicas of a Scale that a manager applies into the live workload. What a Scale says is recorded as the workload's
+/// field. Upstream: managedfields.ScaleHandler.
+pub fn apply_scale(
+    resource: &Resource,
+    live: &Value,
+    scale: &Value,
+    facts: &Facts,
+    force: bool,
+) -> Result<Value, Status> {
+    let schema = Schema::builtin();
+    let no_schema = crate::failure::no_schema;
+    let scale_type = schema.of_kind("autoscaling", "v1", "Scale").ok_or_else(no_schema)?;
+    managed_fields::check_applied(scale_type, scale)?;
+    let ty = resource.ty(schema).ok_or_else(no_schema)?;
+    let mut applied = json!({ "apiVersion": live["apiVersion"], "kind": live["kind"] });
+    if let Some(replicas) = scale["spec"].get("replicas") {
+        applied["spec"] = json!({ "replicas": replicas });
+    }
+    // Upstream forgets the time when it carries the Scale's entry over.
+    managed_fields::apply(ty, Some(live), &applied, &operation(resource, "scale", facts, ""), force)
 }

@@ -66,6 +66,7 @@ impl Writer<'_> {
     /// Stores a new object: a decoded, defaulted tree of the stored version.
     pub async fn create(&mut self, resource: &Resource, namespace: &str, mut new: Value) -> Result<Object, Status> {
         metadata::set_namespace(resource, &mut new, namespace)?;
+        self.dedup_owners(&mut new);
         let base = metadata::text(&new, "generateName").to_owned();
         let generated = metadata::text(&new, "name").is_empty() && !base.is_empty();
         let has_revision = !matches!(metadata::text(&new, "resourceVersion"), "" | "0");
@@ -106,10 +107,10 @@ impl Writer<'_> {
                     Err(error) => return Err(store_failure(resource, &error)),
                 }
             }
-            if taken && !generated {
+            if taken && base.is_empty() {
                 return Err(Status::already_exists(resource, &name));
             }
-            if taken && attempt + 1 >= NAME_ATTEMPTS {
+            if taken && (!generated || attempt + 1 >= NAME_ATTEMPTS) {
                 return Err(Status::generate_name_conflict(resource, &name, 1));
             }
             if let Some(pristine) = &pristine {
@@ -139,10 +140,21 @@ impl Writer<'_> {
                 if !edit.create {
                     return Err(Status::not_found(resource, edit.name));
                 }
-                let new = change(None)?;
-                if !metadata::text(&new, "resourceVersion").is_empty() && edit.whole {
-                    return Err(Status::not_found(resource, edit.name));
+                let mut new = change(None)?;
+                let uid = metadata::text(&new, "uid");
+                if !uid.is_empty() {
+                    return Err(match self.applies {
+                        true => Status::conflict(
+                            resource,
+                            edit.name,
+                            format!(
+                                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                            ),
+                        ),
+                        false => metadata::other_uid(resource, edit.namespace, edit.name, uid, ""),
+                    });
                 }
+                metadata::of(&mut new).remove("resourceVersion");
                 match self.create(resource, edit.namespace, new).await {
                     Err(error) if error.is_already_exists() => continue,
                     created => return created.map(Updated::Created),
@@ -153,6 +165,7 @@ impl Writer<'_> {
             check_revision(resource, edit, &new, &current)?;
             metadata::set_namespace(resource, &mut new, edit.namespace)?;
             check_name(edit, &new)?;
+            self.dedup_owners(&mut new);
             metadata::carry(resource, &mut new, &old)?;
             // A binding is written past the pod's strategy, and recorded as nobody's.
             if !self.applies && edit.subresource != "binding" {
@@ -196,6 +209,17 @@ impl Writer<'_> {
             }
         }
         Err(Status::modified(resource, edit.name))
+    }
+
+    fn dedup_owners(&mut self, new: &mut Value) {
+        let doubled = metadata::dedup_owners(new);
+        if !doubled.is_empty() {
+            self.warnings.push(format!(
+                ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may \
+                 reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+                doubled.join(", ")
+            ));
+        }
     }
 
     async fn admit(
@@ -284,10 +308,6 @@ fn check_revision(resource: &Resource, edit: &Edit<'_>, new: &Value, current: &O
     match given.parse::<u64>() {
         Ok(revision) if revision == current.revision() => Ok(()),
         Ok(_) => Err(Status::modified(resource, edit.name)),
-        Err(_) => {
-            let mut causes = Causes::new();
-            causes.invalid("metadata.resourceVersion", given, "must be specified for an update");
-            Err(Status::invalid(resource, edit.name, &causes))
-        }
+        Err(_) => Err(Status::plain(500, "", format!("strconv.ParseUint: parsing {given:?}: invalid syntax"))),
     }
 }

@@ -60,8 +60,8 @@ proptest! {
     }
 
     #[test]
-    fn continue_tokens_come_back(revision in 1..u64::from(u32::MAX), after in ".*[^\0]") {
-        let continuation = Continuation { revision, after };
+    fn continue_tokens_come_back(revision in 1..u64::from(u32::MAX), after in "[a-z][a-z0-9.:-]{0,20}(/[a-z0-9]{1,9})?") {
+        let continuation = Continuation { revision: Some(revision), after };
         prop_assert_eq!(Continuation::decode(&continuation.encode()).expect("it is ours"), continuation);
     }
 

@@ -92,7 +92,8 @@ async fn a_watch_may_begin_with_the_state() {
 #[tokio::test(start_paused = true)]
 async fn a_watch_ends_in_time_and_marks_its_place() {
     let fixture = Fixture::new().await;
-    let query = "watch=1&allowWatchBookmarks=true&timeoutSeconds=90&resourceVersion=0";
+    let from = revision(&fixture.configmap("first").await);
+    let query = format!("watch=1&allowWatchBookmarks=true&timeoutSeconds=90&resourceVersion={from}");
     let mut watch = Watch::open(&fixture, &format!("{CONFIGMAPS}?{query}")).await;
     let object = fixture.configmap("a").await;
     assert_eq!(watch.next().await.0, "ADDED");
@@ -123,4 +124,45 @@ async fn a_source_lists_then_follows() {
     assert_eq!(next().await, "deleted a");
     let mut refused = fixture.server.source(Arc::new(User::new("jane", &[]))).list_watch(&resource, selection);
     assert_eq!(refused.next().await.unwrap().err().unwrap().code, 403);
+}
+
+/// Watchers of one view are sent the same memory, not copies of it.
+#[tokio::test]
+async fn watchers_share_what_a_commit_is_rendered_to() {
+    let fixture = Fixture::new().await;
+    let from = revision(&fixture.configmap("a").await);
+    let target = format!("{CONFIGMAPS}?watch=1&resourceVersion={from}");
+    let mut watches = Vec::new();
+    for target in [target.clone(), target.clone(), format!("{target}&labelSelector=app%3Db")] {
+        watches.push(Watch::open(&fixture, &target).await);
+    }
+    fixture.configmap("b").await;
+    let mut frames = Vec::new();
+    for watch in &mut watches {
+        frames.push(watch.body.frame().await.unwrap().unwrap().into_data().unwrap());
+    }
+    assert_eq!(frames[0].as_ptr(), frames[1].as_ptr());
+    assert_eq!(frames[0], frames[2]);
+    assert_ne!(frames[0].as_ptr(), frames[2].as_ptr());
+}
+
+/// A state that is larger than a frame is sent in several, and what changed meanwhile comes after it.
+#[tokio::test]
+async fn a_large_state_is_read_as_it_was_when_the_watch_began() {
+    let fixture = Fixture::new().await;
+    let large = "x".repeat(40_000);
+    for name in ["a", "b", "c", "d"] {
+        fixture.create(CONFIGMAPS, json!({"metadata": {"name": name}, "data": {"x": large}})).await;
+    }
+    let query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let mut watch = Watch::open(&fixture, &format!("{CONFIGMAPS}?{query}")).await;
+    assert_eq!(watch.next().await.1, "a");
+    fixture.ask(&format!("DELETE {CONFIGMAPS}/d"), "", Body::Empty).await;
+    fixture.configmap("e").await;
+    let mut seen = Vec::new();
+    while seen.len() < 6 {
+        let (kind, name, _) = watch.next().await;
+        seen.push(format!("{kind} {name}"));
+    }
+    assert_eq!(seen, ["ADDED b", "ADDED c", "ADDED d", "BOOKMARK ", "DELETED d", "ADDED e"]);
 }

@@ -22,7 +22,7 @@ pub async fn delete(
 ) -> Result<Response<Body>, Status> {
     let body = read_body(&mut request).await?;
     let options = options(call, &body)?;
-    let dry_run = call.dry_run()? || !options.dry_run.is_empty();
+    let dry_run = dry_run(call, &body, &options)?;
     let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
     let namespace = if resource.namespaced { namespace } else { String::new() };
     let deleted = writer(server, call, dry_run).delete(resource, &namespace, &name, &options).await?;
@@ -33,6 +33,11 @@ pub async fn delete(
         }
         Deleted::Gone(object) => answer::deleted(call, resource, &object),
     }
+}
+
+/// The query says nothing where there is a body.
+pub fn dry_run(call: &Call, body: &Bytes, options: &DeleteOptions) -> Result<bool, Status> {
+    if body.is_empty() { call.dry_run() } else { Ok(!options.dry_run.is_empty()) }
 }
 
 /// DeleteOptions of the body, or of the query when there is no body.

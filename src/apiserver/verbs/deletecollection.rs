@@ -3,9 +3,9 @@
 use coracle_api::{Resource, Status};
 use http::{Request, Response};
 
-use super::answer::{self, ListMeta};
+use super::answer;
 use super::create::writer;
-use super::delete::options;
+use super::delete::{dry_run, options};
 use super::list;
 use super::options::ListOptions;
 use crate::body::Body;
@@ -22,7 +22,7 @@ pub async fn delete_collection(
     let body = read_body(&mut request).await?;
     let options = options(call, &body)?;
     options.validate()?;
-    let dry_run = call.dry_run()? || !options.dry_run.is_empty();
+    let dry_run = dry_run(call, &body, &options)?;
     let (items, meta) = list::page(&server.inner.registry, resource, &chosen).await?;
     let mut deleted = Vec::with_capacity(items.len());
     for object in items {
@@ -33,5 +33,5 @@ pub async fn delete_collection(
             Err(error) => return Err(error),
         }
     }
-    answer::list(call, resource, deleted, &ListMeta { revision: meta.revision, ..ListMeta::default() })
+    answer::list(call, resource, deleted, &meta)
 }

@@ -15,7 +15,7 @@ use crate::convert;
 use crate::registry::partition;
 
 /// Which objects of a resource a request is about.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Chosen {
     /// `""` for all namespaces.
     pub namespace: String,
@@ -51,7 +51,16 @@ impl Chosen {
     pub fn parse(call: &Call, resource: &Resource) -> Result<Self, Status> {
         let labels = call.query.get("labelSelector").unwrap_or_default();
         let fields = call.query.get("fieldSelector").unwrap_or_default();
-        Self::new(resource, &call.info.namespace, labels, fields)
+        // A watch of one name by its path.
+        let name = if call.info.is_collection() { call.info.name.as_str() } else { "" };
+        if !name.is_empty() && fields.is_empty() {
+            return Self::new(resource, &call.info.namespace, labels, &format!("metadata.name={name}"));
+        }
+        let chosen = Self::new(resource, &call.info.namespace, labels, fields)?;
+        if !name.is_empty() && chosen.fields.exact("metadata.name") != Some(name) {
+            return Err(Status::bad_request("fieldSelector metadata.name doesn't match requested name"));
+        }
+        Ok(chosen)
     }
 
     pub fn new(resource: &Resource, namespace: &str, labels: &str, fields: &str) -> Result<Self, Status> {
@@ -102,61 +111,39 @@ impl Chosen {
     }
 }
 
+/// The query's resourceVersion; an error is upstream's message for what is no number.
+pub fn revision(call: &Call) -> Result<Option<u64>, String> {
+    let Some(text) = call.query.get("resourceVersion") else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| {
+        format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax")
+    })
+}
+
 impl ListOptions {
     pub fn parse(call: &Call, resource: &Resource) -> Result<Self, Status> {
         let query = &call.query;
         let watch = call.info.verb == "watch";
-        let matching = query.get("resourceVersionMatch");
         let given = query.get("resourceVersion");
-        let send_initial_events = query.optional_flag("sendInitialEvents");
+        let mut matching = query.get("resourceVersionMatch");
+        let mut send_initial_events = query.optional_flag("sendInitialEvents");
         let continue_token = query.get("continue").map(str::to_owned);
-        let mut causes = Causes::new();
-        if let Some(matching) = matching {
-            let known: &[&str] = if watch { &["NotOlderThan"] } else { &["Exact", "NotOlderThan", ""] };
-            if !watch && given.is_none() {
-                causes.forbidden(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
-                );
-            }
-            if watch && send_initial_events.is_none() {
-                causes.forbidden(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-                );
-            }
-            if continue_token.is_some() {
-                causes.forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided");
-            }
-            if !known.contains(&matching) {
-                causes.not_supported("resourceVersionMatch", matching, known);
-            }
-            if matching == "Exact" && given == Some("0") && !watch {
-                causes.forbidden(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-                );
-            }
+        // Upstream: SetListOptionsDefaults.
+        if watch && send_initial_events.is_none() && matching.is_none() && matches!(given, None | Some("0")) {
+            send_initial_events = Some(true);
+            matching = Some("NotOlderThan");
         }
-        if watch && send_initial_events.is_some() && matching != Some("NotOlderThan") {
-            causes.forbidden(
-                "resourceVersionMatch",
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            );
-        }
-        if !watch && send_initial_events.is_some() {
-            causes.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
-        }
+        let limit = query.number::<i64>("limit")?.filter(|&limit| limit > 0).unwrap_or(0) as usize;
+        let timeout = query.number::<i64>("timeoutSeconds")?.filter(|&seconds| seconds > 0);
+        let causes = match watch {
+            true => check_watch(matching, send_initial_events, continue_token.is_some()),
+            false => check_list(matching, given, send_initial_events, continue_token.is_some()),
+        };
         causes.into_result(("meta.k8s.io", "ListOptions"), "")?;
-        let limit = query.number::<i64>("limit")?.unwrap_or(0).max(0) as usize;
-        let revision = match given {
-            None => None,
-            Some(text) => Some(text.parse::<u64>().map_err(|_| {
-                Status::bad_request(format!(
-                    "invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: \
-                     invalid syntax"
-                ))
-            })?),
+        let chosen = Chosen::parse(call, resource)?;
+        let revision = match revision(call) {
+            // Watches say so in their own way.
+            Err(_) if watch => None,
+            revision => revision.map_err(|why| Status::bad_request(format!("invalid resource version: {why}")))?,
         };
         let age = match (revision, matching) {
             (None, _) => Age::Latest,
@@ -166,17 +153,67 @@ impl ListOptions {
             (Some(revision), None) if limit > 0 && !watch => Age::Exact(revision),
             (Some(revision), _) => Age::NotOlderThan(revision),
         };
+        // What may be of any age comes whole, as from upstream's cache.
+        let limit = if age == Age::Any && continue_token.is_none() { 0 } else { limit };
         Ok(Self {
-            chosen: Chosen::parse(call, resource)?,
+            chosen,
             age,
             limit,
             continue_token,
             send_initial_events,
             bookmarks: query.flag("allowWatchBookmarks"),
-            timeout: query
-                .number::<i64>("timeoutSeconds")?
-                .filter(|&seconds| seconds > 0)
-                .map(|seconds| Duration::from_secs(seconds as u64)),
+            timeout: timeout.map(|seconds| Duration::from_secs(seconds as u64)),
         })
     }
+}
+
+const CONTINUED: &str = "resourceVersionMatch is forbidden when continue is provided";
+
+fn check_list(
+    matching: Option<&str>,
+    revision: Option<&str>,
+    send_initial_events: Option<bool>,
+    continued: bool,
+) -> Causes {
+    let mut causes = Causes::new();
+    if let Some(matching) = matching {
+        const PATH: &str = "resourceVersionMatch";
+        if revision.is_none() {
+            causes.forbidden(PATH, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+        }
+        if continued {
+            causes.forbidden(PATH, CONTINUED);
+        }
+        if !matches!(matching, "Exact" | "NotOlderThan") {
+            causes.not_supported(PATH, matching, &["Exact", "NotOlderThan", ""]);
+        }
+        if matching == "Exact" && revision == Some("0") {
+            causes.forbidden(PATH, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+        }
+    }
+    if send_initial_events.is_some() {
+        causes.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
+    }
+    causes
+}
+
+fn check_watch(matching: Option<&str>, send_initial_events: Option<bool>, continued: bool) -> Causes {
+    const PATH: &str = "resourceVersionMatch";
+    let mut causes = Causes::new();
+    if send_initial_events.is_some() && matching != Some("NotOlderThan") {
+        causes.forbidden(PATH, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+    }
+    if let Some(matching) = matching {
+        if send_initial_events.is_none() {
+            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            causes.forbidden(PATH, why);
+        }
+        if matching != "NotOlderThan" {
+            causes.not_supported(PATH, matching, &["NotOlderThan"]);
+        }
+        if continued {
+            causes.forbidden(PATH, CONTINUED);
+        }
+    }
+    causes
 }

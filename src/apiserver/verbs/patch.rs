@@ -2,9 +2,11 @@
 //!
 //! Upstream: k8s.io/apiserver pkg/endpoints/handlers/patch.go.
 
+use coracle_api::codec::json::described;
+use coracle_api::codec::yaml;
 use coracle_api::patch::{json, merge, strategic};
 use coracle_api::schema::Type;
-use coracle_api::{Causes, Resource, Status};
+use coracle_api::{Causes, Resource, Status, codec};
 use http::{Request, Response, header};
 use serde_json::Value;
 
@@ -37,6 +39,20 @@ pub async fn part(
     let dry_run = call.dry_run()?;
     let body = read_body(&mut request).await?;
     let change = Document::parse(call, &body)?;
+    let breaches = change.breaches(&body);
+    // Duplicates do not hinder an apply, unless they shall.
+    if change.is_apply() && !breaches.is_empty() {
+        match call.query.get("fieldValidation") {
+            Some("Ignore") => {}
+            Some("Strict") => {
+                let why = breaches.join(", ");
+                return Err(Status::bad_request(format!(
+                    "error strict decoding patch: error converting YAML to JSON: {why}"
+                )));
+            }
+            _ => breaches.iter().for_each(|text| call.warn(format!("error converting YAML to JSON: {text}"))),
+        }
+    }
     let namespace = if resource.namespaced { call.info.namespace.clone() } else { String::new() };
     let name = call.info.name.clone();
     let create = change.is_apply() && subresource.is_empty();
@@ -47,19 +63,20 @@ pub async fn part(
     writer.applies = change.is_apply();
     let updated = writer
         .update(resource, &edit, &mut |old| {
+            let served = |old: &Value| convert::serve(resource, old.clone());
             let tree = match &change {
                 Document::Apply(applied) => {
-                    let live = old.map(|old| convert::serve(resource, old.clone()));
-                    ownership::apply(resource, subresource, live.as_ref(), applied, &facts, force)?
+                    let live = old.map(served);
+                    let tree = ownership::apply(resource, subresource, live.as_ref(), applied, &facts, force)?;
+                    decode::normalise(&tree, resource)?
                 }
                 document => {
                     let Some(old) = old else { return Err(Status::not_found(resource, &name)) };
-                    let mut tree = convert::serve(resource, old.clone());
+                    let mut tree = served(old);
                     document.apply(&mut tree, decode::type_of(resource)?)?;
-                    tree
+                    decode::patched(call, &tree, resource, &breaches, |tree| document.shown(tree))?
                 }
             };
-            let tree = decode::normalise(call, &tree, resource)?;
             Ok(convert::store(resource, tree))
         })
         .await;
@@ -68,7 +85,7 @@ pub async fn part(
 }
 
 /// Whether apply takes fields from others; 422 for options that do not fit the patch's type.
-fn apply_options(call: &Call, change: &Document) -> Result<bool, Status> {
+pub fn apply_options(call: &Call, change: &Document) -> Result<bool, Status> {
     let mut causes = Causes::new();
     let force = call.query.optional_flag("force");
     if change.is_apply() {
@@ -95,17 +112,25 @@ impl Document {
         let content_type = call.header(header::CONTENT_TYPE);
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
         let json = || -> Result<Value, Status> {
-            serde_json::from_slice(body).map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))
+            serde_json::from_slice(body).map_err(|_| Status::bad_request("invalid JSON patch"))
         };
         match media_type {
             "application/json-patch+json" => json().map(Document::Json),
             "application/merge-patch+json" => json().map(Document::Merge),
             "application/strategic-merge-patch+json" => json().map(Document::Strategic),
             "application/apply-patch+yaml" => {
-                let text = std::str::from_utf8(body).map_err(|error| Status::bad_request(error.to_string()))?;
-                let tree = serde_yaml::from_str(text)
-                    .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
-                Ok(Document::Apply(tree))
+                let json = yaml::to_json(body)
+                    .map_err(|error| Status::bad_request(format!("error encoding patch: {error}")))?
+                    .json;
+                let tree: Value = serde_json::from_slice(&json).map_err(Status::internal)?;
+                if tree.is_object() || tree.is_null() {
+                    return Ok(Document::Apply(tree));
+                }
+                Err(Status::bad_request(format!(
+                    "error decoding patch: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into \
+                     Go value of type map[string]interface {{}}",
+                    described(&tree)
+                )))
             }
             _ => {
                 let mut status = Status::plain(415, "UnsupportedMediaType", "415: Unsupported Media Type");
@@ -117,6 +142,29 @@ impl Document {
 
     pub fn is_apply(&self) -> bool {
         matches!(self, Document::Apply(_))
+    }
+
+    /// What is wrong with the document but does not hinder it: keys that stand twice, and unknown ones of operations.
+    pub fn breaches(&self, body: &[u8]) -> Vec<String> {
+        const OPERATION: [&str; 4] = ["op", "path", "from", "value"];
+        match self {
+            Document::Json(_) => {
+                let breaches = codec::json::breaches(body, Some(&OPERATION)).unwrap_or_default();
+                breaches.into_iter().map(|breach| format!("json patch {breach}")).collect()
+            }
+            Document::Merge(_) | Document::Strategic(_) => codec::json::breaches(body, None).unwrap_or_default(),
+            Document::Apply(_) => {
+                yaml::to_json(body).ok().and_then(|converted| converted.duplicate).into_iter().collect()
+            }
+        }
+    }
+
+    /// What a refusal of the patched `tree` shows.
+    fn shown(&self, tree: &Value) -> String {
+        match self {
+            Document::Strategic(patch) => strategic::go_text(patch),
+            _ => tree.to_string(),
+        }
     }
 
     /// Changes `tree` of type `ty`.

@@ -150,7 +150,7 @@ pub async fn bind(
         })
         .await;
     updated?;
-    answer::document(call, &Status::success(Some(201), None), StatusCode::CREATED)
+    answer::done(call, &Status::success(Some(201), None), StatusCode::CREATED)
 }
 
 /// Makes a pod's condition true, with its transition now when it was not.

@@ -39,7 +39,7 @@ pub async fn put(
     let given = metadata::text(&tree, "name");
     if given != name {
         return Err(Status::bad_request(match given {
-            "" => "the name of the object must be provided on update".to_owned(),
+            "" => format!("the name of the object ({name} based on URL) was undeterminable: name must be provided"),
             given => format!("the name of the object ({given}) does not match the name on the URL ({name})"),
         }));
     }

@@ -87,12 +87,8 @@ pub(super) fn frame(resource: &Resource, line: &[u8]) -> Step<Frame> {
 
 /// The Status in an answer's body, or one made of a body that holds none.
 pub(super) fn status(code: u16, body: &[u8]) -> Status {
-    serde_json::from_slice(body).unwrap_or_else(|_| Status {
-        code,
-        reason: String::new(),
-        message: String::from_utf8_lossy(&body[..body.len().min(1024)]).into_owned(),
-        details: None,
-    })
+    let text = || String::from_utf8_lossy(&body[..body.len().min(1024)]).into_owned();
+    serde_json::from_slice(body).unwrap_or_else(|_| Status::plain(code, "", text()))
 }
 
 fn object(resource: &Resource, raw: &RawValue) -> Step<Object> {
@@ -136,5 +132,5 @@ fn revision(text: &str) -> Step<u64> {
 
 fn garbled(error: impl std::fmt::Display) -> Ended {
     let message = format!("the answer cannot be read: {error}");
-    Ended::Failed(Status { code: 500, reason: "InternalError".to_owned(), message, details: None })
+    Ended::Failed(Status::plain(500, "InternalError", message))
 }

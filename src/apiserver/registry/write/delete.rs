@@ -57,10 +57,8 @@ impl DeleteOptions {
         {
             causes.not_supported("propagationPolicy", policy.clone(), &["Foreground", "Background", "Orphan", "nil"]);
         }
-        for value in &self.dry_run {
-            if value != "All" {
-                causes.not_supported("dryRun", value.clone(), &["All"]);
-            }
+        if self.dry_run.iter().any(|value| value != "All") {
+            causes.not_supported("dryRun", json!(self.dry_run), &["All"]);
         }
         causes.into_result(("meta.k8s.io", "DeleteOptions"), "")
     }
