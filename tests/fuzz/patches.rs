@@ -51,7 +51,14 @@ pub fn apply(data: &[u8]) {
     };
     let (live, applied) = (object(&live), object(&applied));
     let time = "2026-01-01T00:00:00Z";
-    let operation = Operation { manager: "a", api_version: "v1", subresource: "", time, reset: &FieldSet::EMPTY };
+    let operation = Operation {
+        manager: "a",
+        api_version: "v1",
+        subresource: "",
+        time,
+        reset: &FieldSet::EMPTY,
+        shown_version: None,
+    };
     let other = Operation { manager: "b", ..operation };
     let apply = managed_fields::apply;
     let _ = apply(pod(), Some(&live), &applied, &other, true);

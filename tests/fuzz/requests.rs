@@ -36,7 +36,7 @@ pub fn targets(data: &[u8]) {
 }
 
 pub fn target_seeds() -> Vec<Vec<u8>> {
-    let token = Continuation { revision: 7, after: "default/web".to_owned() }.encode();
+    let token = Continuation { revision: Some(7), after: "default/web".to_owned() }.encode();
     let page = format!("/api/v1/namespaces/a/pods?limit=5&continue={token}");
     let seeds = [
         &page,

@@ -34,9 +34,7 @@ pub(super) async fn answer(
     let given = metadata::text(&eviction, "name");
     let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
     if !given.is_empty() && given != name {
-        return Err(Status::bad_request(format!(
-            "name in URL does not match name in Eviction object: {name} != {given}"
-        )));
+        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
     let options: DeleteOptions = match eviction.get("deleteOptions") {
         Some(options) => serde::Deserialize::deserialize(options)
@@ -60,7 +58,7 @@ pub(super) async fn answer(
         return Err(Status::too_many_requests(REFUSED, 10));
     }
     result?;
-    answer::document(call, &Status::success(Some(201), None), StatusCode::CREATED)
+    answer::done(call, &Status::success(Some(201), None), StatusCode::CREATED)
 }
 
 enum Permission {
