@@ -17,7 +17,7 @@ use http::Method;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ResourceQuota, ResourceQuotaStatus};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Written;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, ListParams, PostParams};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -75,7 +75,9 @@ pub fn start(scope: Scope) -> BoxFuture<'static, ()> {
 impl Quotas {
     async fn reconcile(self: Arc<Self>, key: Key) -> Result<Next, Error> {
         let api: Api<ResourceQuota> = Api::namespaced(self.scope.client.clone(), &key.namespace);
-        let Some(quota) = found(api.get(&key.name).await)? else {
+        // Its role may list quotas, but not get one.
+        let named = ListParams::default().fields(&format!("metadata.name={}", key.name));
+        let Some(quota) = api.list(&named).await?.items.into_iter().next() else {
             if self.quotas.is_empty() {
                 self.watched.lock().unwrap_or_else(PoisonError::into_inner).clear();
             }

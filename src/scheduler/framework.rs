@@ -1,5 +1,7 @@
 //! What a plugin is: it judges nodes for a pod, and knows what could change its mind.
 
+use coracle_client::Item;
+
 use crate::pod::PodView;
 use crate::snapshot::{NodeInfo, Snapshot};
 
@@ -18,7 +20,7 @@ pub trait Plugin: Send + Sync {
     }
 
     /// Looks at the pod once, before any node.
-    fn prepare<'a>(&self, pod: &'a PodView, snapshot: &'a Snapshot) -> Prepared<'a>;
+    fn prepare<'a>(&self, pod: &'a Item<PodView>, snapshot: &'a Snapshot) -> Prepared<'a>;
 
     /// Whether a node that this plugin refused may do once other pods have left it.
     fn yields_to_preemption(&self) -> bool {
@@ -63,6 +65,8 @@ pub enum Happened {
     NodeTaints,
     /// A pod on a node is gone or finished.
     PodLeft,
+    /// A pod got its node, or other labels.
+    PodPlaced,
 }
 
 /// Brings scores to 0..=100 by the highest of them; reversed for scores that count against a node.

@@ -16,5 +16,6 @@ pub mod requests;
 pub mod scheduler;
 pub mod service;
 pub mod snapshot;
+pub mod terms;
 
 pub use service::{Context, run};

@@ -2,11 +2,13 @@
 
 use crate::framework::Plugin;
 
+mod inter_pod_affinity;
 mod node_affinity;
 mod node_name;
 mod node_ports;
 mod node_resources;
 mod node_unschedulable;
+mod pod_topology_spread;
 mod taint_toleration;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -20,6 +22,8 @@ pub fn all() -> Vec<Box<dyn Plugin>> {
         Box::new(node_affinity::NodeAffinity),
         Box::new(node_ports::NodePorts),
         Box::new(node_resources::Fit),
+        Box::new(pod_topology_spread::PodTopologySpread),
+        Box::new(inter_pod_affinity::InterPodAffinity),
         Box::new(node_resources::BalancedAllocation),
     ]
 }

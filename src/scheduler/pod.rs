@@ -9,6 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::requests::{Amounts, Written};
+use crate::terms::{self, Company};
 
 /// A pod. What it wants is kept only as long as it has no node.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,6 +26,8 @@ pub struct PodView {
     pub priority: i32,
     /// Sorted by key.
     pub labels: Box<[(Box<str>, Box<str>)]>,
+    /// What it wants of other pods' company.
+    pub company: Option<Box<Company>>,
     /// Seconds since the epoch; of its creation as long as it has not started.
     pub started: i64,
     /// On its way out because this scheduler wanted its place.
@@ -69,7 +72,7 @@ impl Project for PodView {
         let preempted = pod.metadata.deletion_timestamp.is_some() && pod.status.conditions.iter().any(target);
         let started = seconds(&pod.status.start_time).or_else(|| seconds(&pod.metadata.creation_timestamp));
         let condition = pod.status.conditions.into_iter().find(|condition| &*condition.kind == "PodScheduled");
-        let affinity = spec.affinity.clone().node_affinity;
+        let affinity = spec.affinity.node_affinity.clone();
         let wants = (spec.node_name.is_empty() && !finished).then(|| {
             Box::new(Wants {
                 scheduler: spec.scheduler_name.clone(),
@@ -91,6 +94,7 @@ impl Project for PodView {
             }),
             host_ports: host_ports(&spec),
             priority: spec.priority,
+            company: Company::read(&spec.affinity, &spec.topology_spread_constraints, &object.meta().labels),
             labels: object.meta().labels.clone(),
             started: started.unwrap_or_default(),
             preempted,
@@ -177,18 +181,13 @@ struct Spec {
     preemption_policy: Box<str>,
     scheduling_gates: Vec<serde::de::IgnoredAny>,
     node_selector: BTreeMap<Box<str>, Box<str>>,
-    affinity: Affinity,
+    affinity: terms::Written,
+    topology_spread_constraints: Vec<terms::WrittenSpread>,
     tolerations: Box<[Toleration]>,
     containers: Vec<Container>,
     init_containers: Vec<Container>,
     resources: Resources,
     overhead: Written,
-}
-
-#[derive(Deserialize, Default, Clone)]
-#[serde(rename_all = "camelCase", default)]
-struct Affinity {
-    node_affinity: NodeAffinity,
 }
 
 #[derive(Deserialize, Default)]

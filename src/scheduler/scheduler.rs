@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use coracle_client::placement::Labels;
 use coracle_client::{Item, Key};
 use tokio::time::Instant;
 
@@ -73,6 +74,7 @@ impl Scheduler {
             } else if !self.snapshot.counts(&pod) {
                 let node: Arc<str> = Arc::from(&*pod.node);
                 self.snapshot.place(pod, node, false);
+                self.happened(Happened::PodPlaced, now);
             }
             return;
         }
@@ -91,8 +93,10 @@ impl Scheduler {
             return self.left(key, now);
         };
         let same = |old: &Arc<Item<PodView>>| {
-            let asks =
-                |pod: &Item<PodView>| (pod.wants.clone(), pod.priority, pod.requests.clone(), pod.host_ports.clone());
+            let asks = |pod: &Item<PodView>| {
+                let wishes = (pod.wants.clone(), pod.company.clone(), pod.labels.clone());
+                (wishes, pod.priority, pod.requests.clone(), pod.host_ports.clone())
+            };
             old.uid == pod.uid && asks(old) == asks(&pod)
         };
         let unchanged = self.pending.get(key).is_some_and(same);
@@ -111,6 +115,11 @@ impl Scheduler {
         };
         self.snapshot.set_node(node);
         happened.into_iter().for_each(|happened| self.happened(happened, now));
+    }
+
+    /// The namespace's labels as they are now, or that it is gone.
+    pub fn namespace_changed(&mut self, name: &Arc<str>, labels: Option<Box<Labels>>) {
+        self.snapshot.set_namespace(name.clone(), labels);
     }
 
     /// The binding of a pod ended. One that worked counts until the pod is seen bound.

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_api::Resource;
+use coracle_api::{Object, Resource};
 use coracle_base::backoff::Shape;
 use coracle_base::clock::Clock;
 use coracle_base::queue::Queue;
 use coracle_base::shutdown::Shutdown;
 use coracle_base::task;
 use coracle_client::events::{Recorder, Report, Reporter, Severity, Subject};
-use coracle_client::{Change, Error, Item, Key, ObjectSource, View, Views, found, rest};
+use coracle_client::placement::Labels;
+use coracle_client::{Change, Error, Item, Key, ObjectSource, Project, View, Views, found, rest};
 use http::Method;
 use k8s_openapi::jiff::Timestamp;
 use serde::de::IgnoredAny;
@@ -40,11 +41,21 @@ pub struct Context {
 const CONCURRENT: usize = 64;
 const COMPONENT: &str = "default-scheduler";
 
+/// The labels of a namespace, by which terms select it.
+struct NamespaceLabels(Box<Labels>);
+
+impl Project for NamespaceLabels {
+    fn project(object: &Object) -> Option<Self> {
+        Some(Self(object.meta().labels.clone()))
+    }
+}
+
 /// Something to look at again.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Changed {
     Pod(Key),
     Node(Key),
+    Namespace(Key),
 }
 
 struct Bound {
@@ -60,6 +71,7 @@ struct Service {
     pods: View<PodView>,
     nodes: View<NodeView>,
     budgets: View<BudgetView>,
+    namespaces: View<NamespaceLabels>,
     changed: Queue<Changed>,
     permits: Arc<Semaphore>,
     results: mpsc::Sender<Bound>,
@@ -72,10 +84,14 @@ pub async fn run(context: Context) {
     let (pods, nodes) = (views.view::<PodView>(&row("pods")), views.view::<NodeView>(&row("nodes")));
     let budgets = Resource::find("policy", "v1", "poddisruptionbudgets").expect("the catalog holds budgets");
     let budgets = views.view::<BudgetView>(&budgets);
+    let namespaces = views.view::<NamespaceLabels>(&row("namespaces"));
     let changed = Queue::new(Shape::doubling(Duration::ZERO, Duration::ZERO));
-    let (pod_changed, node_changed) = (changed.clone(), changed.clone());
+    let (pod_changed, node_changed, namespace_changed) = (changed.clone(), changed.clone(), changed.clone());
     pods.subscribe(move |change: &Change<PodView>| pod_changed.add(Changed::Pod(change.item().key.clone())));
     nodes.subscribe(move |change: &Change<NodeView>| node_changed.add(Changed::Node(change.item().key.clone())));
+    namespaces.subscribe(move |change: &Change<NamespaceLabels>| {
+        namespace_changed.add(Changed::Namespace(change.item().key.clone()));
+    });
     views.start();
     let (results, bound) = mpsc::channel(CONCURRENT);
     let reporter = Reporter { component: COMPONENT.to_owned(), host: context.host };
@@ -86,6 +102,7 @@ pub async fn run(context: Context) {
         pods,
         nodes,
         budgets,
+        namespaces,
         changed,
         permits: Arc::new(Semaphore::new(CONCURRENT)),
         results,
@@ -99,6 +116,7 @@ impl Service {
         self.nodes.synced().await;
         self.pods.synced().await;
         self.budgets.synced().await;
+        self.namespaces.synced().await;
         let budgets = self.budgets.clone();
         let mut scheduler = Scheduler::new(plugins::all(), Box::new(move || budgets.list()));
         loop {
@@ -143,6 +161,10 @@ impl Service {
     fn take(&self, scheduler: &mut Scheduler, changed: &Changed) {
         match changed {
             Changed::Pod(key) => scheduler.pod_changed(key, self.pods.get(key), Instant::now()),
+            Changed::Namespace(key) => {
+                let labels = self.namespaces.get(key).map(|namespace| namespace.0.clone());
+                scheduler.namespace_changed(&key.name, labels);
+            }
             Changed::Node(key) => scheduler.node_changed(&key.name, self.nodes.get(key), Instant::now()),
         }
     }

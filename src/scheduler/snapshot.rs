@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use coracle_client::placement::Labels;
 use coracle_client::{Item, Key};
 
 use crate::node::NodeView;
@@ -28,7 +29,13 @@ pub struct Snapshot {
     placed: HashMap<Key, Placed>,
     /// Pods for which place is being made, by pod.
     nominated: HashMap<Key, (Arc<str>, Arc<Item<PodView>>)>,
+    /// The labels of namespaces.
+    namespaces: HashMap<Arc<str>, Box<Labels>>,
+    /// How many of the placed pods have wishes about others.
+    with_company: usize,
 }
+
+type Pods = Vec<Arc<Item<PodView>>>;
 
 struct Placed {
     node: Arc<str>,
@@ -78,6 +85,31 @@ impl Snapshot {
         self.nodes.values()
     }
 
+    pub fn namespace(&self, name: &str) -> Option<&Labels> {
+        self.namespaces.get(name).map(|labels| &**labels)
+    }
+
+    pub fn set_namespace(&mut self, name: Arc<str>, labels: Option<Box<Labels>>) {
+        match labels {
+            Some(labels) => drop(self.namespaces.insert(name, labels)),
+            None => drop(self.namespaces.remove(&name)),
+        }
+    }
+
+    /// Whether any placed pod has wishes about others.
+    pub fn has_company(&self) -> bool {
+        self.with_company > 0
+    }
+
+    /// The pods that left and came in a changed copy of a node; `None` for the node as it is.
+    pub fn difference(&self, node: &NodeInfo) -> Option<(Pods, Pods)> {
+        let known = self.nodes.get(&node.name).filter(|known| !std::ptr::eq(*known, node))?;
+        let not_in = |from: &NodeInfo, other: &NodeInfo| {
+            from.pods.values().filter(|pod| !other.pods.contains_key(&pod.key)).cloned().collect::<Pods>()
+        };
+        Some((not_in(known, node), not_in(node, known)))
+    }
+
     /// The node's last known form.
     pub fn node(&self, name: &str) -> Option<&NodeInfo> {
         self.nodes.get(name)
@@ -107,12 +139,14 @@ impl Snapshot {
         if let Some(info) = self.nodes.get_mut(&node) {
             info.take(&pod);
         }
+        self.with_company += usize::from(pod.company.is_some());
         self.placed.insert(key, Placed { node, uid: pod.uid.clone(), pod, assumed });
     }
 
     /// Says whether the pod was counted.
     pub fn remove(&mut self, key: &Key) -> bool {
         let Some(placed) = self.placed.remove(key) else { return false };
+        self.with_company -= usize::from(placed.pod.company.is_some());
         if let Some(info) = self.nodes.get_mut(&placed.node) {
             info.give_back(&placed.pod);
         }

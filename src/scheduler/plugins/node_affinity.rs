@@ -2,6 +2,7 @@
 //!
 //! Upstream: k8s.io/component-helpers/scheduling/corev1/nodeaffinity.
 
+use coracle_client::Item;
 use coracle_client::placement::selects;
 
 use crate::framework::{Happened, Judge, Plugin, Prepared, by_highest};
@@ -21,7 +22,7 @@ impl Plugin for NodeAffinity {
         2
     }
 
-    fn prepare<'a>(&self, pod: &'a PodView, _: &'a Snapshot) -> Prepared<'a> {
+    fn prepare<'a>(&self, pod: &'a Item<PodView>, _: &'a Snapshot) -> Prepared<'a> {
         let Some(wants) = &pod.wants else { return Prepared::Skip };
         let asks = !wants.node_selector.is_empty()
             || wants.affinity.required.is_some()

@@ -1,5 +1,7 @@
 //! NodeName: a pod that names a node goes nowhere else.
 
+use coracle_client::Item;
+
 use crate::framework::{Happened, Judge, Plugin, Prepared};
 use crate::pod::PodView;
 use crate::snapshot::{NodeInfo, Snapshot};
@@ -13,7 +15,7 @@ impl Plugin for NodeName {
         "NodeName"
     }
 
-    fn prepare<'a>(&self, pod: &'a PodView, _: &'a Snapshot) -> Prepared<'a> {
+    fn prepare<'a>(&self, pod: &'a Item<PodView>, _: &'a Snapshot) -> Prepared<'a> {
         if pod.node.is_empty() { Prepared::Skip } else { Prepared::Judge(Box::new(Named(&pod.node))) }
     }
 

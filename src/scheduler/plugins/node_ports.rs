@@ -1,5 +1,7 @@
 //! NodePorts: host ports are given once per address and protocol.
 
+use coracle_client::Item;
+
 use crate::framework::{Happened, Judge, Plugin, Prepared};
 use crate::pod::{HostPort, PodView};
 use crate::snapshot::{NodeInfo, Snapshot};
@@ -15,7 +17,7 @@ impl Plugin for NodePorts {
         "NodePorts"
     }
 
-    fn prepare<'a>(&self, pod: &'a PodView, _: &'a Snapshot) -> Prepared<'a> {
+    fn prepare<'a>(&self, pod: &'a Item<PodView>, _: &'a Snapshot) -> Prepared<'a> {
         if pod.host_ports.is_empty() { Prepared::Skip } else { Prepared::Judge(Box::new(Ports(&pod.host_ports))) }
     }
 

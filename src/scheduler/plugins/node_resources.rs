@@ -1,6 +1,8 @@
 //! NodeResourcesFit and NodeResourcesBalancedAllocation: what a pod asks for has to be free; emptier and more evenly
 //! used nodes are better.
 
+use coracle_client::Item;
+
 use crate::framework::{Happened, Judge, MAX_SCORE, Plugin, Prepared};
 use crate::pod::PodView;
 use crate::requests::Amounts;
@@ -17,7 +19,7 @@ impl Plugin for Fit {
         "NodeResourcesFit"
     }
 
-    fn prepare<'a>(&self, pod: &'a PodView, _: &'a Snapshot) -> Prepared<'a> {
+    fn prepare<'a>(&self, pod: &'a Item<PodView>, _: &'a Snapshot) -> Prepared<'a> {
         Prepared::Judge(Box::new(Fitting(pod)))
     }
 
@@ -35,7 +37,7 @@ impl Plugin for BalancedAllocation {
         "NodeResourcesBalancedAllocation"
     }
 
-    fn prepare<'a>(&self, pod: &'a PodView, _: &'a Snapshot) -> Prepared<'a> {
+    fn prepare<'a>(&self, pod: &'a Item<PodView>, _: &'a Snapshot) -> Prepared<'a> {
         // A pod that asks for nothing cannot change the balance.
         if pod.requests == Amounts::default() { Prepared::Skip } else { Prepared::Judge(Box::new(Balancing(pod))) }
     }

@@ -1,5 +1,6 @@
 //! NodeUnschedulable: a cordoned node takes only pods that tolerate it.
 
+use coracle_client::Item;
 use coracle_client::placement::Taint;
 
 use crate::framework::{Happened, Judge, Plugin, Prepared};
@@ -15,7 +16,7 @@ impl Plugin for NodeUnschedulable {
         "NodeUnschedulable"
     }
 
-    fn prepare<'a>(&self, pod: &'a PodView, _: &'a Snapshot) -> Prepared<'a> {
+    fn prepare<'a>(&self, pod: &'a Item<PodView>, _: &'a Snapshot) -> Prepared<'a> {
         let taint =
             Taint { key: "node.kubernetes.io/unschedulable".into(), effect: "NoSchedule".into(), ..Taint::default() };
         let tolerations = pod.wants.iter().flat_map(|wants| &wants.tolerations);

@@ -1,5 +1,6 @@
 //! TaintToleration: taints that a pod does not tolerate keep it away, or count against the node.
 
+use coracle_client::Item;
 use coracle_client::placement::{Toleration, untolerated};
 
 use crate::framework::{Happened, Judge, Plugin, Prepared, by_highest};
@@ -19,7 +20,7 @@ impl Plugin for TaintToleration {
         3
     }
 
-    fn prepare<'a>(&self, pod: &'a PodView, _: &'a Snapshot) -> Prepared<'a> {
+    fn prepare<'a>(&self, pod: &'a Item<PodView>, _: &'a Snapshot) -> Prepared<'a> {
         let tolerations = pod.wants.as_ref().map_or(&[][..], |wants| &wants.tolerations);
         Prepared::Judge(Box::new(Tolerations(tolerations)))
     }

@@ -174,3 +174,53 @@ fn emptier_and_preferred_nodes_win() {
     full.set_node(node("n1", json!({"status": {"allocatable": {"pods": "0"}}})));
     assert_eq!(told(&full, json!({})), "0/1 nodes are available: 1 Too many pods. [NodeResourcesFit]");
 }
+
+#[test]
+fn pods_choose_their_company() {
+    let mut snapshot = Snapshot::default();
+    for (name, zone) in [("n1", "a"), ("n2", "a"), ("n3", "b")] {
+        snapshot.set_node(node(name, json!({"metadata": {"labels": {"zone": zone, "host": name}}})));
+    }
+    let labelled = |name: &str, app: &str, mut spec: Value, node: &str| {
+        spec["nodeName"] = node.into();
+        project::<PodView>("pods", name, json!({"metadata": {"labels": {"app": app}}, "spec": spec}))
+    };
+    let term = |app: &str, key: &str| json!([{"labelSelector": {"matchLabels": {"app": app}}, "topologyKey": key}]);
+    let wish = |kind: &str, app: &str, key: &str| json!({"affinity": {kind: {"requiredDuringSchedulingIgnoredDuringExecution": term(app, key)}}});
+    snapshot.place(labelled("web", "web", json!({}), "n1"), "n1".into(), false);
+    snapshot.place(labelled("db", "db", wish("podAntiAffinity", "loud", "zone"), "n3"), "n3".into(), false);
+    assert_eq!(told(&snapshot, wish("podAffinity", "web", "host")), "n1");
+    assert_eq!(told(&snapshot, wish("podAntiAffinity", "web", "zone")), "n3");
+    let nowhere = "0/3 nodes are available: 3 node(s) didn't match pod affinity rules. [InterPodAffinity]";
+    assert_eq!(told(&snapshot, wish("podAffinity", "none", "zone")), nowhere);
+    assert_eq!(told(&snapshot, wish("podAffinity", "web", "rack")), nowhere);
+
+    let decide = |snapshot: &Snapshot, app: &str, spec: Value| {
+        let mut spec = spec;
+        spec["schedulerName"] = "default-scheduler".into();
+        let pod = project::<PodView>("pods", "p", json!({"metadata": {"labels": {"app": app}}, "spec": spec}));
+        match schedule(&super::all(), &pod, snapshot, &Vec::new, 1) {
+            Ok(node) => node.to_string(),
+            Err(refusal) => refusal.plugins.join(","),
+        }
+    };
+    // The first of a group is welcome anywhere; who is unwelcome in a zone is not.
+    assert_ne!(decide(&snapshot, "new", wish("podAffinity", "new", "zone")), "InterPodAffinity");
+    let mut busy = json!({"nodeSelector": {"zone": "b"}});
+    assert_eq!(decide(&snapshot, "loud", busy.clone()), "NodeAffinity,InterPodAffinity");
+    busy["affinity"] = json!({});
+    assert_eq!(decide(&snapshot, "quiet", busy), "n3");
+
+    let spread = |key: &str, when: &str| {
+        json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": when,
+            "labelSelector": {"matchLabels": {"app": "web"}}}]})
+    };
+    assert_eq!(decide(&snapshot, "web", spread("zone", "DoNotSchedule")), "n3");
+    assert_eq!(decide(&snapshot, "web", spread("zone", "ScheduleAnyway")), "n3");
+    assert_eq!(decide(&snapshot, "web", spread("rack", "DoNotSchedule")), "PodTopologySpread");
+    // Three domains wanted and two there: the third counts as empty.
+    let mut domains = spread("zone", "DoNotSchedule");
+    domains["topologySpreadConstraints"][0]["minDomains"] = json!(3);
+    snapshot.place(labelled("web2", "web", json!({}), "n3"), "n3".into(), false);
+    assert_eq!(decide(&snapshot, "web", domains), "PodTopologySpread");
+}
