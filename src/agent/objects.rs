@@ -1,6 +1,7 @@
 //! The ConfigMaps and Secrets that this node's pods name: one watch for each, as long as a pod needs it.
 //!
-//! The Node authorizer lets a node read exactly these, by name, so they cannot be watched together.
+//! The Node authorizer lets a node read exactly these, by name, so they cannot be watched together. ClusterTrustBundles
+//! are chosen by labels too, so that one watch has all of them, while any pod asks for one.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,7 @@ use crate::environment::ConfigError;
 pub enum Kind {
     ConfigMap,
     Secret,
+    ClusterTrustBundle,
 }
 
 /// Which object of which kind.
@@ -28,7 +30,15 @@ pub enum Kind {
 pub struct Reference {
     pub kind: Kind,
     pub namespace: Box<str>,
+    /// Empty for all objects of the kind.
     pub name: Box<str>,
+}
+
+impl Reference {
+    /// All ClusterTrustBundles.
+    pub fn trust_bundles() -> Self {
+        Self { kind: Kind::ClusterTrustBundle, namespace: "".into(), name: "".into() }
+    }
 }
 
 /// Cloning is a reference count.
@@ -54,8 +64,11 @@ struct Watched {
 enum State {
     /// The API has not answered yet; the reason it gave, where it gave one.
     Unknown(Option<String>),
-    Known(Option<Object>),
+    Known(ByName),
 }
+
+/// What a watch selects.
+type ByName = BTreeMap<Box<str>, Object>;
 
 /// How long a pod waits for the API's first answer before it tries again later.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -65,6 +78,7 @@ impl Kind {
         match self {
             Kind::ConfigMap => "configmap",
             Kind::Secret => "secret",
+            Kind::ClusterTrustBundle => "clustertrustbundle",
         }
     }
 
@@ -72,15 +86,17 @@ impl Kind {
         match self {
             Kind::ConfigMap => "ConfigMap",
             Kind::Secret => "Secret",
+            Kind::ClusterTrustBundle => "ClusterTrustBundle",
         }
     }
 
     fn resource(self) -> Resource {
-        let plural = match self {
-            Kind::ConfigMap => "configmaps",
-            Kind::Secret => "secrets",
+        let (group, plural) = match self {
+            Kind::ConfigMap => ("", "configmaps"),
+            Kind::Secret => ("", "secrets"),
+            Kind::ClusterTrustBundle => ("certificates.k8s.io", "clustertrustbundles"),
         };
-        Resource::find("", "v1", plural).expect("core/v1 is in the catalog")
+        Resource::find(group, "v1", plural).expect("built-in kinds are in the catalog")
     }
 }
 
@@ -112,67 +128,68 @@ impl Objects {
         name: &str,
     ) -> Result<Option<BTreeMap<String, Vec<u8>>>, ConfigError> {
         let reference = Reference { kind, namespace: namespace.into(), name: name.into() };
+        self.selected(&reference).await?.values().next().map(|object| decode(kind, object)).transpose()
+    }
+
+    /// The objects of a reference that the pod was said to need.
+    pub async fn selected(&self, reference: &Reference) -> Result<ByName, ConfigError> {
+        let (kind, name) = (reference.kind.word(), &reference.name);
         let state = {
             let watched = self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner);
-            watched.get(&reference).map(|entry| entry.state.clone())
+            watched.get(reference).map(|entry| entry.state.clone())
         };
-        let mut state =
-            state.ok_or_else(|| ConfigError::Other(format!("{} \"{name}\" is not watched", kind.word())))?;
+        let mut state = state.ok_or_else(|| ConfigError::Other(format!("{kind} \"{name}\" is not watched")))?;
         let known = state.wait_for(|state| matches!(state, State::Known(_)));
         let known = tokio::time::timeout(PATIENCE, known).await.map(|state| state.map(|state| state.clone()));
-        match known {
-            Ok(Ok(State::Known(Some(object)))) => decode(kind, &object).map(Some),
-            Ok(Ok(State::Known(None))) => Ok(None),
-            _ => {
-                let State::Unknown(Some(reason)) = state.borrow().clone() else {
-                    return Err(ConfigError::Other(format!(
-                        "failed to sync {} cache: timed out waiting for the condition",
-                        kind.word()
-                    )));
-                };
-                Err(ConfigError::Other(reason))
-            }
+        if let Ok(Ok(State::Known(objects))) = known {
+            return Ok(objects);
         }
+        let State::Unknown(Some(reason)) = state.borrow().clone() else {
+            let late = format!("failed to sync {kind} cache: timed out waiting for the condition");
+            return Err(ConfigError::Other(late));
+        };
+        Err(ConfigError::Other(reason))
     }
 
     fn watch(&self, reference: Reference) -> Watched {
         let (sender, state) = watch::channel(State::Unknown(None));
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let selection = Selection {
-            namespace: Some(reference.namespace.to_string()),
-            fields: format!("metadata.name={}", reference.name),
+            namespace: some(&reference.namespace),
+            fields: some(&reference.name).map(|name| format!("metadata.name={name}")).unwrap_or_default(),
             ..Default::default()
         };
         let mut stream = self.shared.source.list_watch(&reference.kind.resource(), selection);
         let shared = Arc::downgrade(&self.shared);
         let task = task::spawn("object", async move {
-            let mut listed = None;
+            let mut objects = ByName::new();
+            let mut is_listing = true;
             while let Some(event) = stream.next().await {
-                let next = match event {
+                match event {
                     Ok(ObjectEvent::Restarted) => {
-                        listed = None;
-                        continue;
-                    }
-                    Ok(ObjectEvent::Applied(object)) if matches!(*sender.borrow(), State::Unknown(_)) => {
-                        listed = Some(object);
-                        continue;
+                        objects.clear();
+                        is_listing = true;
                     }
                     Ok(ObjectEvent::Applied(object)) => {
-                        listed = Some(object.clone());
-                        State::Known(Some(object))
+                        objects.insert(object.meta().name.clone(), object);
                     }
-                    Ok(ObjectEvent::Deleted(_)) => State::Known(None),
-                    Ok(ObjectEvent::Synced(_)) => State::Known(listed.take()),
+                    Ok(ObjectEvent::Deleted(object)) => {
+                        objects.remove(&object.meta().name);
+                    }
+                    Ok(ObjectEvent::Synced(_)) => is_listing = false,
                     Err(status) => {
                         if matches!(*sender.borrow(), State::Unknown(_)) {
                             sender.send_replace(State::Unknown(Some(status.message)));
                         }
                         continue;
                     }
-                };
-                let first = matches!(*sender.borrow(), State::Unknown(_));
-                sender.send_replace(next);
+                }
+                if is_listing {
+                    continue;
+                }
+                let former = sender.send_replace(State::Known(objects.clone()));
                 let Some(shared) = shared.upgrade() else { return };
-                if !first {
+                if matches!(former, State::Known(_)) {
                     shared.tell(&reference).await;
                 }
             }

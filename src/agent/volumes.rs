@@ -20,6 +20,7 @@ mod ownership;
 mod projection;
 pub mod sub_path;
 pub mod tokens;
+mod trust_anchors;
 
 use ownership::{READ_ONLY, READ_WRITE};
 use tokens::Tokens;
@@ -51,7 +52,7 @@ pub struct Mounted {
     pub again: Option<Duration>,
 }
 
-/// The ConfigMaps and Secrets that a pod names, in volumes and in its environment.
+/// The ConfigMaps, Secrets and trust bundles that a pod names, in volumes and in its environment.
 pub fn references(pod: &Pod) -> HashSet<Reference> {
     let mut found = HashSet::new();
     let mut add = |kind, name: &str| {
@@ -94,6 +95,11 @@ pub fn references(pod: &Pod) -> HashSet<Reference> {
                 add(Kind::Secret, &selector.name);
             }
         }
+    }
+    let projected = spec.volumes.iter().flatten().filter_map(|volume| volume.projected.as_ref());
+    let mut sources = projected.flat_map(|projected| projected.sources.iter().flatten());
+    if sources.any(|source| source.cluster_trust_bundle.is_some()) {
+        found.insert(Reference::trust_bundles());
     }
     found
 }

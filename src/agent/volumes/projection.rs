@@ -1,4 +1,4 @@
-//! The files of volumes whose content comes from the API: configMap, secret, downwardAPI, projected, tokens
+//! The files of volumes whose content comes from the API: configMap, secret, downwardAPI, projected, tokens, trust bundles
 //! (upstream: pkg/volume/{configmap,secret,downwardapi,projected}).
 
 use std::time::Duration;
@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{KeyToPath, PodSpec, Volume};
 
 use super::atomic_writer::{File, Files};
 use super::tokens::Tokens;
+use super::trust_anchors;
 use crate::downward;
 use crate::environment::{ConfigError, Context};
 use crate::objects::Kind;
@@ -52,17 +53,23 @@ pub(super) async fn files(
         } else if let Some(source) = &source.service_account_token {
             let token = tokens.get(context.pod, source).await.map_err(|error| error.to_string())?;
             *again = Some(again.map_or(token.refresh_in, |present| present.min(token.refresh_in)));
-            let spec = context.pod.spec();
-            let has_group = spec.security_context.as_ref().is_some_and(|security| security.fs_group.is_some());
-            let owner = source.user.or_else(|| only_user(spec)).map(|user| user as u32);
-            // A token is its owner's alone; fsGroup opens it to the group.
-            let mode = if owner.is_some() || has_group { 0o600 } else { mode as u32 };
-            files.insert(source.path.clone(), File { bytes: token.token.into_bytes(), mode, owner });
+            files.insert(source.path.clone(), owned(context, source.user, token.token.into_bytes(), mode));
+        } else if let Some(source) = &source.cluster_trust_bundle {
+            let anchors = trust_anchors::read(context.objects, source).await?;
+            files.insert(source.path.clone(), owned(context, None, anchors, mode));
         } else {
             return Err("coracle has no support for this projection yet".to_owned());
         }
     }
     Ok(("projected", files))
+}
+
+/// A file that is its owner's alone, where there is one; fsGroup opens it to the group.
+fn owned(context: &Context<'_>, user: Option<i64>, bytes: Vec<u8>, mode: i32) -> File {
+    let spec = context.pod.spec();
+    let has_group = spec.security_context.as_ref().is_some_and(|security| security.fs_group.is_some());
+    let owner = user.or_else(|| only_user(spec)).map(|user| user as u32);
+    File { bytes, mode: if owner.is_some() || has_group { 0o600 } else { mode as u32 }, owner }
 }
 
 async fn object(
