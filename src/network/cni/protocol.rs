@@ -74,15 +74,17 @@ impl CniError {
     }
 }
 
-/// A port mapping of `runtimeConfig.portMappings`.
+/// A port mapping of `runtimeConfig.portMappings`. containerd writes its fields as Go names them, and CNI's own decoder does not
+/// look at case.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct PortMapping {
+    #[serde(rename = "hostPort", alias = "HostPort")]
     pub host_port: u16,
+    #[serde(rename = "containerPort", alias = "ContainerPort")]
     pub container_port: u16,
-    #[serde(default)]
+    #[serde(default, alias = "Protocol")]
     pub protocol: String,
-    #[serde(default, rename = "hostIP")]
+    #[serde(default, rename = "hostIP", alias = "HostIP")]
     pub host_ip: String,
 }
 

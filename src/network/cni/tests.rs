@@ -82,7 +82,7 @@ fn a_pods_life() {
         assert_eq!(added["interfaces"][1]["sandbox"], json!(one.path()));
         let ports = json!({"runtimeConfig": {"portMappings": [
             {"hostPort": 8000, "containerPort": 8080, "protocol": "tcp", "hostIP": ""},
-            {"hostPort": 8001, "containerPort": 8080, "protocol": "udp", "hostIP": "192.0.2.1"}]}});
+            {"HostPort": 8001, "ContainerPort": 8080, "Protocol": "udp", "HostIP": "192.0.2.1"}]}});
         ask(request("ADD", "b", &two, ports.clone())).await.expect("it is added");
         one.serve("one", 8080);
         two.serve("two", 8080);
