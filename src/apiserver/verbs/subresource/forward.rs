@@ -2,6 +2,7 @@
 
 use coracle_api::{Resource, Status};
 use http::{Request, Response};
+use serde::Deserialize;
 
 use crate::body::Body;
 use crate::call::Call;
@@ -21,7 +22,7 @@ pub async fn answer(
         "nodes" => dialer.node(name).await?,
         "services" => dialer.service(&info.namespace, name, port).await?,
         _ => {
-            let port = if port.is_empty() { Ok(80) } else { port.parse() };
+            let port = if port.is_empty() { Ok(first_port(server, call, resource, name).await?) } else { port.parse() };
             let port = port.map_err(|_| Status::bad_request(format!("invalid pod request {:?}", info.name)))?;
             dialer.pod(&info.namespace, name, port).await?
         }
@@ -31,6 +32,31 @@ pub async fn answer(
     let rest = request.uri().path().split_once("/proxy").map(|(_, rest)| rest).unwrap_or_default();
     let target = if rest.is_empty() { format!("/{query}") } else { format!("{rest}{query}") };
     proxy::pass(stream, &target, request).await
+}
+
+/// The first port that a container of the pod names, else that of HTTP (upstream: pkg/registry/core/pod/strategy.go ResourceLocation).
+async fn first_port(server: &ApiServer, call: &Call, resource: &Resource, name: &str) -> Result<u16, Status> {
+    #[derive(Deserialize)]
+    struct Pod {
+        spec: Spec,
+    }
+    #[derive(Deserialize)]
+    struct Spec {
+        containers: Vec<Container>,
+    }
+    #[derive(Deserialize)]
+    struct Container {
+        #[serde(default)]
+        ports: Vec<Port>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Port {
+        container_port: u16,
+    }
+    let pod: Pod = server.inner.registry.find(resource, &call.info.namespace, name).await?.decode()?;
+    let named = pod.spec.containers.iter().find_map(|container| container.ports.first());
+    Ok(named.map_or(80, |port| port.container_port))
 }
 
 /// `name`, `name:port` or `scheme:name:port`.
