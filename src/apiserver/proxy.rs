@@ -7,6 +7,7 @@ mod location;
 use bytes::Bytes;
 use coracle_api::{Object, Status};
 use coracle_base::task;
+use coracle_streams::websocket::byte_stream;
 use coracle_streams::{Refused, forward};
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
@@ -21,7 +22,7 @@ pub use location::node_path;
 /// Errors of a backend are quoted up to this length.
 const LONGEST_QUOTE: usize = 64 << 10;
 
-/// `pods/{log,exec,attach,portforward}` of `pod`: asks the pod's node.
+/// `pods/{exec,attach,portforward}` of `pod`: asks the pod's node.
 pub async fn pod(
     dialer: &dyn Dialer,
     pod: &Object,
@@ -29,17 +30,24 @@ pub async fn pod(
     query: &Query,
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
-    let asked = location::node_request(pod, subresource, query)?;
-    let Some((node, target)) = asked else {
+    let (node, target) = location::node_request(pod, subresource, query)?;
+    upgrade(request, &target, dialer.node(&node).await?).await
+}
+
+/// `pods/log` of `pod`, from the pod's node.
+pub async fn log(dialer: &dyn Dialer, pod: &Object, query: &Query) -> Result<Response<Body>, Status> {
+    let Some((node, target)) = location::log_request(pod, query)? else {
         // A pod without a node has no log yet.
         return Ok(text(StatusCode::OK, Bytes::new()));
     };
     let stream = dialer.node(&node).await?;
-    if subresource == "log" {
-        let answer = exchange(stream, Request::get(target), Body::Empty).await?;
-        return log_answer(pod, answer).await;
-    }
-    upgrade(request, &target, stream).await
+    log_answer(pod, exchange(stream, Request::get(target), Body::Empty).await?).await
+}
+
+/// An answer's content as a WebSocket's messages.
+pub fn over_websocket(mut request: Request<Body>, answer: Response<Body>) -> Result<Response<Body>, Status> {
+    let response = byte_stream::answer(&mut request, answer.into_body().into_data_stream());
+    response.map(|head| head.map(|()| Body::Empty)).map_err(|error| Status::bad_request(error.to_string()))
 }
 
 /// Passes a plain request or an upgrade on to `target` (path and query) behind `stream`.

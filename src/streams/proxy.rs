@@ -4,16 +4,23 @@ use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::remote_command::{Streams, V4, V5, translate};
+use crate::remote_command::{PROTOCOLS, Protocol, Streams, V4, translate};
 use crate::tunnel::{self, PREFIX};
 use crate::upgrade::{self, Refused, asks_for};
-use crate::websocket::{accept, is_websocket, offered};
+use crate::websocket::{accept, is_websocket, negotiate, offered};
 use coracle_base::task;
 
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     RemoteCommand(Streams),
     PortForward,
+}
+
+/// What a WebSocket carries.
+enum Speech {
+    Channels(Protocol, Streams),
+    /// SPDY as it is.
+    Tunnel,
 }
 
 /// Joins the client with the runtime's streaming server behind `runtime`, at `target` (path and query of the URL that CRI gave).
@@ -35,21 +42,27 @@ where
     if !is_websocket(&client) {
         return Err(Refused::Unknown("Upgrade request required".to_owned()));
     }
-    let protocols = offered(client.headers());
-    let wanted = |known: &&str| match kind {
-        Kind::RemoteCommand(_) => *known == V5 || *known == V4,
-        Kind::PortForward => known.starts_with(PREFIX),
-    };
-    let Some(protocol) = protocols.iter().copied().find(wanted).map(str::to_owned) else {
-        return Err(Refused::Unknown(format!("unable to upgrade: none of the subprotocols {protocols:?} is served")));
-    };
-    let spoken = protocol.strip_prefix(PREFIX).unwrap_or(V4).to_owned();
-    let (_, far) = upgrade::request(runtime, spdy_request(target, &spoken)?).await?;
-    let (response, accepted) = accept(&mut client, &protocol)?;
+    let (name, speech) = match kind {
+        Kind::RemoteCommand(streams) => {
+            negotiate(client.headers(), PROTOCOLS).map(|(name, protocol)| (*name, Speech::Channels(*protocol, streams)))
+        }
+        Kind::PortForward => {
+            let tunnel = offered(client.headers()).into_iter().find(|name| name.starts_with(PREFIX));
+            tunnel.map(|name| (name, Speech::Tunnel))
+        }
+    }
+    .ok_or_else(|| {
+        let offered = offered(client.headers());
+        Refused::Unknown(format!("unable to upgrade: none of the subprotocols {offered:?} is served"))
+    })?;
+    let name = name.to_owned();
+    let spoken = name.strip_prefix(PREFIX).unwrap_or(V4);
+    let (_, far) = upgrade::request(runtime, spdy_request(target, spoken)?).await?;
+    let (response, accepted) = accept(&mut client, &name)?;
     task::spawn("stream", async move {
-        match (accepted.socket().await, kind) {
-            (Ok(socket), Kind::RemoteCommand(streams)) => translate(socket, far, streams).await,
-            (Ok(socket), Kind::PortForward) => tunnel::tunnel(socket, far).await,
+        match (accepted.socket().await, speech) {
+            (Ok(socket), Speech::Channels(protocol, streams)) => translate(socket, protocol, far, streams).await,
+            (Ok(socket), Speech::Tunnel) => tunnel::tunnel(socket, far).await,
             (Err(error), _) => tracing::debug!(%error, "client did not upgrade"),
         }
     })

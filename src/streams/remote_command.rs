@@ -8,12 +8,37 @@ use tokio_tungstenite::WebSocketStream;
 
 use crate::spdy::{Closed, Connection, Receiver, Sender};
 use crate::upgrade::Stream;
-use crate::websocket::{ChannelReceiver, ChannelSender, channels};
+use crate::websocket::{ChannelReceiver, ChannelSender, Framing, channels};
 
 pub mod client;
 
 pub const V5: &str = "v5.channel.k8s.io";
 pub const V4: &str = "v4.channel.k8s.io";
+
+/// What a client may speak, by the name of its subprotocol (upstream: k8s.io/cri-streaming pkg/streaming/remotecommand/websocket.go).
+pub const PROTOCOLS: &[(&str, Protocol)] = &[
+    (V5, Protocol { framing: Framing::Binary, outcome: Outcome::Status }),
+    (V4, Protocol { framing: Framing::Binary, outcome: Outcome::Status }),
+    ("v4.base64.channel.k8s.io", Protocol { framing: Framing::Base64, outcome: Outcome::Status }),
+    ("channel.k8s.io", Protocol { framing: Framing::Binary, outcome: Outcome::Message }),
+    ("base64.channel.k8s.io", Protocol { framing: Framing::Base64, outcome: Outcome::Message }),
+    ("", Protocol { framing: Framing::Binary, outcome: Outcome::Message }),
+];
+
+#[derive(Debug, Clone, Copy)]
+pub struct Protocol {
+    framing: Framing,
+    outcome: Outcome,
+}
+
+/// What the error channel carries at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// A Status in any case.
+    Status,
+    /// The message of a failure.
+    Message,
+}
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -35,12 +60,12 @@ pub struct Streams {
     pub tty: bool,
 }
 
-/// Carries channels until the command ends or either side goes away; always answers with a Status on the error channel.
-pub async fn translate<IO>(socket: WebSocketStream<Stream>, runtime: IO, streams: Streams)
+/// Carries channels until the command ends or either side goes away; says on the error channel how it ended.
+pub async fn translate<IO>(socket: WebSocketStream<Stream>, protocol: Protocol, runtime: IO, streams: Streams)
 where
     IO: AsyncRead + AsyncWrite + Send + 'static,
 {
-    let (mut client, from_client) = channels(socket);
+    let (mut client, from_client) = channels(socket, protocol.framing);
     // An empty message tells the client that the connection stands.
     let first = [(streams.stdout, STDOUT), (streams.stderr, STDERR)].into_iter().find(|(wanted, _)| *wanted);
     if client.send(first.map_or(ERROR, |(_, channel)| channel), &[]).await.is_err() {
@@ -51,8 +76,21 @@ where
         Ok(_) => br#"{"metadata":{},"status":"Success"}"#.to_vec(),
         Err(Closed) => br#"{"metadata":{},"status":"Failure","message":"the container runtime closed the stream","reason":"InternalError","code":500}"#.to_vec(),
     };
-    let _ = client.send(ERROR, &status).await;
+    match protocol.outcome {
+        Outcome::Status => drop(client.send(ERROR, &status).await),
+        Outcome::Message => {
+            if let Some(message) = failure(&status) {
+                let _ = client.send(ERROR, message.as_bytes()).await;
+            }
+        }
+    }
     client.close().await;
+}
+
+/// The message of a Status that is no success.
+fn failure(status: &[u8]) -> Option<String> {
+    let status: serde_json::Value = serde_json::from_slice(status).ok()?;
+    (status["status"] != "Success").then(|| status["message"].as_str().unwrap_or_default().to_owned())
 }
 
 /// The runtime's Status, empty for success in versions that send none.

@@ -1,5 +1,7 @@
 //! WebSocket: the server's handshake with a Kubernetes subprotocol, and the channel messages of both sides.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
@@ -14,6 +16,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::upgrade::{Refused, Stream, asks_for};
 
+pub mod byte_stream;
 pub mod client;
 
 const PROTOCOL: &str = "sec-websocket-protocol";
@@ -46,7 +49,18 @@ fn limits() -> WebSocketConfig {
     WebSocketConfig::default().max_message_size(Some(4 << 20)).max_frame_size(Some(4 << 20))
 }
 
-/// Accepts the request with `protocol`: the 101 to send, and what it becomes.
+/// Which of `known` (names first) a client speaks: the first of those that it offers. One that offers none speaks the nameless one.
+pub fn negotiate<'a, T>(headers: &HeaderMap, known: &'a [(&'a str, T)]) -> Option<&'a (&'a str, T)> {
+    let offered = offered(headers);
+    let name = if offered.is_empty() {
+        Some("")
+    } else {
+        offered.into_iter().find(|name| known.iter().any(|(own, _)| own == name))
+    };
+    known.iter().find(|(own, _)| Some(*own) == name)
+}
+
+/// Accepts the request with `protocol` (empty for none): the 101 to send, and what it becomes.
 pub fn accept<B>(request: &mut Request<B>, protocol: &str) -> Result<(Response<()>, Accepted), Refused> {
     let key = request.headers().get("sec-websocket-key").ok_or(Refused::Unknown("no Sec-WebSocket-Key".to_owned()))?;
     let accept = derive_accept_key(key.as_bytes());
@@ -56,8 +70,10 @@ pub fn accept<B>(request: &mut Request<B>, protocol: &str) -> Result<(Response<(
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert("sec-websocket-accept", HeaderValue::try_from(accept).expect("base64 is a header value"));
-    let protocol = HeaderValue::try_from(protocol).map_err(|_| Refused::Unknown("bad protocol".to_owned()))?;
-    headers.insert(PROTOCOL, protocol);
+    if !protocol.is_empty() {
+        let protocol = HeaderValue::try_from(protocol).map_err(|_| Refused::Unknown("bad protocol".to_owned()))?;
+        headers.insert(PROTOCOL, protocol);
+    }
     Ok((response, Accepted { upgrade: hyper::upgrade::on(request) }))
 }
 
@@ -66,27 +82,47 @@ pub(crate) fn normal_close() -> Message {
     Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() }))
 }
 
-/// Sends messages whose first byte is a channel.
+/// How bytes travel in messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    Binary,
+    /// As text, for clients that cannot take binary messages.
+    Base64,
+}
+
+/// Sends messages that begin with a channel.
 pub struct ChannelSender {
     sink: SplitSink<WebSocketStream<Stream>, Message>,
+    framing: Framing,
 }
 
 /// Receives them.
 pub struct ChannelReceiver {
     stream: SplitStream<WebSocketStream<Stream>>,
+    framing: Framing,
 }
 
-pub fn channels(socket: WebSocketStream<Stream>) -> (ChannelSender, ChannelReceiver) {
+pub fn channels(socket: WebSocketStream<Stream>, framing: Framing) -> (ChannelSender, ChannelReceiver) {
     let (sink, stream) = socket.split();
-    (ChannelSender { sink }, ChannelReceiver { stream })
+    (ChannelSender { sink, framing }, ChannelReceiver { stream, framing })
 }
 
 impl ChannelSender {
     pub async fn send(&mut self, channel: u8, data: &[u8]) -> Result<(), Refused> {
-        let mut message = BytesMut::with_capacity(data.len() + 1);
-        message.put_u8(channel);
-        message.put_slice(data);
-        self.sink.send(Message::Binary(message.freeze())).await.map_err(|error| Refused::Broken(error.to_string()))
+        let message = match self.framing {
+            Framing::Binary => {
+                let mut message = BytesMut::with_capacity(data.len() + 1);
+                message.put_u8(channel);
+                message.put_slice(data);
+                Message::Binary(message.freeze())
+            }
+            Framing::Base64 => {
+                let mut message = String::from(char::from(b'0'.wrapping_add(channel)));
+                STANDARD.encode_string(data, &mut message);
+                Message::text(message)
+            }
+        };
+        self.sink.send(message).await.map_err(|error| Refused::Broken(error.to_string()))
     }
 
     pub async fn close(&mut self) {
@@ -99,13 +135,19 @@ impl ChannelReceiver {
     /// The next message as channel and data; `None` at the end. Pings are answered underneath.
     pub async fn next(&mut self) -> Option<(u8, Bytes)> {
         loop {
-            match self.stream.next().await? {
-                Ok(Message::Binary(mut data)) if !data.is_empty() => {
-                    let channel = data.split_to(1)[0];
-                    return Some((channel, data));
-                }
+            let mut data = match self.stream.next().await? {
+                Ok(Message::Binary(data)) => data,
+                Ok(Message::Text(text)) if self.framing == Framing::Base64 => text.into(),
                 Ok(Message::Close(_)) | Err(_) => return None,
-                Ok(_) => {}
+                Ok(_) => continue,
+            };
+            if data.is_empty() {
+                continue;
+            }
+            let channel = data.split_to(1)[0];
+            match self.framing {
+                Framing::Binary => return Some((channel, data)),
+                Framing::Base64 => return Some((channel.wrapping_sub(b'0'), STANDARD.decode(data).ok()?.into())),
             }
         }
     }

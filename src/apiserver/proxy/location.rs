@@ -33,12 +33,19 @@ const LOG: &[&str] =
     &["follow", "previous", "timestamps", "sinceSeconds", "sinceTime", "tailLines", "limitBytes", "stream"];
 const STREAMS: &[(&str, &str)] = &[("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")];
 
-/// Node and target; `None` for the log of a pod without a node.
-pub(super) fn node_request(
-    object: &Object,
-    subresource: &str,
-    query: &Query,
-) -> Result<Option<(String, String)>, Status> {
+/// Node and target of a log; `None` for a pod without a node.
+pub(super) fn log_request(object: &Object, query: &Query) -> Result<Option<(String, String)>, Status> {
+    asked(object, "log", query)
+}
+
+/// Node and target of what only a pod on a node has.
+pub(super) fn node_request(object: &Object, subresource: &str, query: &Query) -> Result<(String, String), Status> {
+    let name = &object.meta().name;
+    asked(object, subresource, query)?
+        .ok_or_else(|| Status::bad_request(format!("pod {name} does not have a host assigned")))
+}
+
+fn asked(object: &Object, subresource: &str, query: &Query) -> Result<Option<(String, String)>, Status> {
     let pod: Pod = object.decode()?;
     let meta = object.meta();
     let container = match subresource {
@@ -46,10 +53,7 @@ pub(super) fn node_request(
         _ => Some(choose_container(&pod.spec, &meta.name, query.get("container"))?),
     };
     if pod.spec.node_name.is_empty() {
-        if subresource == "log" {
-            return Ok(None);
-        }
-        return Err(Status::bad_request(format!("pod {} does not have a host assigned", meta.name)));
+        return Ok(None);
     }
     let mut target = node_path(subresource, &meta.namespace, &meta.name, container.as_deref());
     let mut separator = '?';
@@ -126,13 +130,13 @@ mod tests {
         let query = Query::parse("stdin=true&tty=true&stderr=false&command=sh&command=-c&command=a%20b%26c");
         let found = node_request(&pod("n1", &["main"]), "exec", &query).expect("it is valid");
         let target = "/exec/ns/p/main?input=1&tty=1&command=sh&command=-c&command=a%20b%26c";
-        assert_eq!(found, Some(("n1".to_owned(), target.to_owned())));
-        let found = node_request(&pod("n1", &["a", "b"]), "log", &Query::parse("container=b&tailLines=5&follow=true"));
+        assert_eq!(found, ("n1".to_owned(), target.to_owned()));
+        let found = log_request(&pod("n1", &["a", "b"]), &Query::parse("container=b&tailLines=5&follow=true"));
         assert_eq!(
             found.expect("it is valid").expect("it has a node").1,
             "/containerLogs/ns/p/b?follow=true&tailLines=5"
         );
-        assert_eq!(node_request(&pod("", &["a"]), "log", &Query::default()).expect("it is valid"), None);
+        assert_eq!(log_request(&pod("", &["a"]), &Query::default()).expect("it is valid"), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What stands below an object: its status, scale, finalisation, and what a node answers for it.
 
 use coracle_api::{Resource, Status};
+use coracle_streams::websocket::is_websocket;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -81,10 +82,16 @@ async fn node(
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
     let pod = server.inner.registry.find(resource, &call.info.namespace, &call.info.name).await?;
-    let response = proxy::pod(&**server.dialer()?, &pod, subresource, &call.query, request).await?;
-    // A log that is followed has no end of its own.
-    let follows = subresource == "log" && call.query.flag("follow");
-    Ok(if follows { response.map(|body| body.until(server.inner.stopping.clone())) } else { response })
+    let dialer = &**server.dialer()?;
+    if subresource != "log" {
+        return proxy::pod(dialer, &pod, subresource, &call.query, request).await;
+    }
+    let mut log = proxy::log(dialer, &pod, &call.query).await?;
+    if call.query.flag("follow") {
+        // A log that is followed has no end of its own.
+        log = log.map(|body| body.until(server.inner.stopping.clone()));
+    }
+    if is_websocket(&request) { proxy::over_websocket(request, log) } else { Ok(log) }
 }
 
 /// Puts a pod on a node, once. Upstream: kubernetes pkg/registry/core/pod/storage BindingREST.

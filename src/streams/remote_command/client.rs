@@ -9,7 +9,7 @@ use tokio_tungstenite::WebSocketStream;
 
 use super::{CLOSE, ERROR, RESIZE, STDERR, STDIN, STDOUT};
 use crate::upgrade::{Refused, Stream};
-use crate::websocket::{ChannelSender, channels};
+use crate::websocket::{ChannelSender, Framing, channels};
 
 /// What the terminal says: bytes for the command, or a new size.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ where
     Out: AsyncWrite + Unpin,
     Err: AsyncWrite + Unpin,
 {
-    let (mut to_server, mut from_server) = channels(socket);
+    let (mut to_server, mut from_server) = channels(socket, Framing::Binary);
     let outward = async {
         while let Some(input) = input.recv().await {
             send(&mut to_server, input).await?;

@@ -19,7 +19,7 @@ const HANDSHAKE: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nu
     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// Answers one handshake on `io`, then reads messages until the end.
-async fn receive(io: DuplexStream) -> Vec<(u8, Bytes)> {
+async fn receive(io: DuplexStream, framing: Framing) -> Vec<(u8, Bytes)> {
     let (tell, told) = oneshot::channel();
     let tell = Mutex::new(Some(tell));
     let service = service_fn(|mut request: Request<Incoming>| {
@@ -31,7 +31,7 @@ async fn receive(io: DuplexStream) -> Vec<(u8, Bytes)> {
     let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service);
     let messages = async {
         let socket = told.await.expect("the handshake is sent").socket().await.expect("it becomes a WebSocket");
-        let (_sender, mut receiver) = channels(socket);
+        let (_sender, mut receiver) = channels(socket, framing);
         let mut messages = Vec::new();
         while let Some(message) = receiver.next().await {
             messages.push(message);
@@ -44,7 +44,7 @@ async fn receive(io: DuplexStream) -> Vec<(u8, Bytes)> {
 }
 
 /// What the server receives of these bytes.
-fn received(bytes: &[u8]) -> Vec<(u8, Bytes)> {
+fn received(bytes: &[u8], framing: Framing) -> Vec<(u8, Bytes)> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
         let (mut client, server) = tokio::io::duplex(64 << 10);
@@ -59,7 +59,7 @@ fn received(bytes: &[u8]) -> Vec<(u8, Bytes)> {
             let _ = client.shutdown().await;
             let _ = client.read_to_end(&mut head).await;
         };
-        tokio::join!(receive(server), send).0
+        tokio::join!(receive(server, framing), send).0
     })
 }
 
@@ -93,7 +93,23 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
 fn binary_messages_are_channel_and_data() {
     let bytes =
         [frame(0x82, 3, b"\x00ab"), frame(0x82, 0, b""), frame(0x02, 2, b"\x04c"), frame(0x80, 1, b"d")].concat();
-    assert_eq!(received(&bytes), [(0, Bytes::from_static(b"ab")), (4, Bytes::from_static(b"cd"))]);
+    assert_eq!(received(&bytes, Framing::Binary), [(0, Bytes::from_static(b"ab")), (4, Bytes::from_static(b"cd"))]);
+}
+
+#[test]
+fn text_messages_are_a_digit_and_base64() {
+    let bytes = [frame(0x81, 5, b"0YWI="), frame(0x81, 1, b"4"), frame(0x81, 3, b"0??")].concat();
+    assert_eq!(received(&bytes, Framing::Base64), [(0, Bytes::from_static(b"ab")), (4, Bytes::new())]);
+}
+
+#[test]
+fn the_clients_order_decides_among_what_is_known() {
+    let known = [("", 0), ("a", 1), ("b", 2)];
+    let asked = |offer: Option<&'static str>| {
+        let headers = offer.map(|offer| (http::HeaderName::from_static(PROTOCOL), HeaderValue::from_static(offer)));
+        negotiate(&headers.into_iter().collect(), &known).map(|(_, chosen)| *chosen)
+    };
+    assert_eq!([asked(None), asked(Some("c, b, a")), asked(Some("c"))], [Some(0), Some(2), None]);
 }
 
 proptest! {
@@ -101,11 +117,12 @@ proptest! {
 
     #[test]
     fn frames_of_any_form(frames in prop::collection::vec(any_frame(), 0..6)) {
-        received(&frames.concat());
+        received(&frames.concat(), Framing::Binary);
+        received(&frames.concat(), Framing::Base64);
     }
 
     #[test]
     fn bytes_of_any_form(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        received(&bytes);
+        received(&bytes, Framing::Binary);
     }
 }
