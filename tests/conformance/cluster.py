@@ -1,6 +1,7 @@
 """A coracle cluster of one node for the suite, in a network namespace of its own, with the images that the tests name."""
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -24,8 +25,8 @@ class Cluster:
         return ["nsenter", f"--net=/run/netns/{self.node.name}"]
 
     def __enter__(self):
-        self.node.__enter__()
         try:
+            self.node.__enter__()
             self.registry = Registry(self.node.path("registry"), self.inside_words, self.packages)
             self.registry.start()
             self.node.flags += ["--private-registry", self.registry.mirrors]
@@ -39,6 +40,9 @@ class Cluster:
         return self
 
     def __exit__(self, *what):
+        # A second interrupt does not stop what removes everything.
+        for which in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(which, signal.SIG_IGN)
         try:
             shutil.copy(self.node.path("coracle.log"), self.log)
         except OSError as error:
