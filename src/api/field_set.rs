@@ -4,6 +4,7 @@
 //! and of its children are independent of each other.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde_json::{Map, Value};
 
@@ -84,9 +85,12 @@ impl FieldSet {
         if !member && children.nodes.is_empty() {
             return;
         }
-        let node = self.nodes.entry(element).or_default();
-        node.member |= member;
-        node.children.add_all(&children);
+        match self.nodes.entry(element) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Node { member, children });
+            }
+            Entry::Occupied(mut node) => node.get_mut().absorb(Node { member, children }),
+        }
     }
 
     pub fn has(&self, element: &Element) -> bool {
@@ -108,6 +112,15 @@ impl FieldSet {
 
     pub fn union(mut self, other: &FieldSet) -> FieldSet {
         self.add_all(other);
+        self
+    }
+
+    /// `union` with a set that is not needed any more.
+    pub fn joined(mut self, other: FieldSet) -> FieldSet {
+        if self.nodes.is_empty() {
+            return other;
+        }
+        other.nodes.into_iter().for_each(|(element, node)| self.put(element, node.member, node.children));
         self
     }
 
@@ -150,6 +163,18 @@ impl FieldSet {
         FieldSet { nodes: self.nodes.iter().filter_map(left).collect() }
     }
 
+    /// `difference` of a set that is not needed any more.
+    pub fn without(mut self, other: &FieldSet) -> FieldSet {
+        for (element, theirs) in &other.nodes {
+            if let Some(ours) = self.nodes.get_mut(element) {
+                ours.member &= !theirs.member;
+                ours.children = std::mem::take(&mut ours.children).without(&theirs.children);
+            }
+        }
+        self.nodes.retain(|_, node| node.is_kept());
+        self
+    }
+
     /// Paths of this set that are neither in `other` nor below a path in it.
     pub fn recursive_difference(&self, other: &FieldSet) -> FieldSet {
         let left = |(element, ours): (&Element, &Node)| {
@@ -163,6 +188,20 @@ impl FieldSet {
             node.keep().map(|node| (element.clone(), node))
         };
         FieldSet { nodes: self.nodes.iter().filter_map(left).collect() }
+    }
+
+    /// `recursive_difference` of a set that is not needed any more.
+    pub fn recursively_without(mut self, other: &FieldSet) -> FieldSet {
+        for (element, theirs) in &other.nodes {
+            let Some(ours) = self.nodes.get_mut(element) else { continue };
+            if !theirs.member {
+                ours.children = std::mem::take(&mut ours.children).recursively_without(&theirs.children);
+            }
+            if theirs.member || !ours.is_kept() {
+                self.nodes.remove(element);
+            }
+        }
+        self
     }
 
     /// Every path, parents before their children.
@@ -250,8 +289,17 @@ impl FieldSet {
 }
 
 impl Node {
+    fn is_kept(&self) -> bool {
+        self.member || !self.children.nodes.is_empty()
+    }
+
     fn keep(self) -> Option<Node> {
-        (self.member || !self.children.nodes.is_empty()).then_some(self)
+        self.is_kept().then_some(self)
+    }
+
+    fn absorb(&mut self, other: Node) {
+        self.member |= other.member;
+        self.children = std::mem::take(&mut self.children).joined(other.children);
     }
 }
 
@@ -384,6 +432,10 @@ mod tests {
         let parent = set(json!({"f:a": {}}));
         assert_eq!(left.difference(&parent).to_fields_v1(), json!({"f:a": {"f:b": {}, "f:c": {}}}));
         assert!(left.recursive_difference(&parent).is_empty());
+        assert_eq!(left.clone().without(&right), left.difference(&right));
+        assert_eq!(left.clone().without(&parent), left.difference(&parent));
+        assert_eq!(left.clone().recursively_without(&right), left.recursive_difference(&right));
+        assert_eq!(left.clone().joined(right.clone()), left.clone().union(&right));
         assert_eq!(left.union(&right).to_fields_v1(), json!({"f:a": {".": {}, "f:b": {}, "f:c": {}}, "f:d": {}}));
     }
 

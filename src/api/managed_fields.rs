@@ -7,6 +7,8 @@ mod apply;
 mod entry;
 mod typed;
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 pub use apply::{apply, check_applied};
@@ -22,20 +24,22 @@ const MAX_UPDATE_MANAGERS: usize = 10;
 const ANCIENT_CHANGES: &str = "ancient-changes";
 
 /// Fields that nobody owns.
-const STRIPPED: [&[&str]; 12] = [
-    &["apiVersion"],
-    &["kind"],
-    &["metadata"],
-    &["metadata", "name"],
-    &["metadata", "namespace"],
-    &["metadata", "creationTimestamp"],
-    &["metadata", "selfLink"],
-    &["metadata", "uid"],
-    &["metadata", "clusterName"],
-    &["metadata", "generation"],
-    &["metadata", "managedFields"],
-    &["metadata", "resourceVersion"],
-];
+static STRIPPED: LazyLock<FieldSet> = LazyLock::new(|| {
+    FieldSet::of_fields(&[
+        &["apiVersion"],
+        &["kind"],
+        &["metadata"],
+        &["metadata", "name"],
+        &["metadata", "namespace"],
+        &["metadata", "creationTimestamp"],
+        &["metadata", "selfLink"],
+        &["metadata", "uid"],
+        &["metadata", "clusterName"],
+        &["metadata", "generation"],
+        &["metadata", "managedFields"],
+        &["metadata", "resourceVersion"],
+    ])
+});
 
 /// Who writes, and when.
 #[derive(Clone, Copy)]
@@ -90,23 +94,24 @@ pub fn track_update(ty: Type<'_>, live: Option<&Value>, new: &mut Value, operati
     };
     let comparison = typed::compare(before, new, ty).without(operation.reset);
     if !comparison.is_same() {
-        record(&mut entries, &comparison, operation);
+        record(&mut entries, comparison, operation);
         cap(&mut entries);
     }
     put_managed_fields(new, entries);
 }
 
 /// Takes what changed from every other entry and gives it to the writer's own.
-fn record(entries: &mut Vec<Entry>, comparison: &Comparison, operation: &Operation<'_>) {
-    let changed = comparison.modified.clone().union(&comparison.added);
-    let changed = changed.difference(&FieldSet::of_fields(&STRIPPED));
-    let (changed_paths, removed_paths) = (changed.paths(), comparison.removed.paths());
+fn record(entries: &mut Vec<Entry>, comparison: Comparison, operation: &Operation<'_>) {
+    let Comparison { added, modified, removed } = comparison;
+    let changed = modified.joined(added).without(&STRIPPED);
+    let others = if entries.is_empty() { &FieldSet::EMPTY } else { &changed };
+    let (changed_paths, removed_paths) = (others.paths(), removed.paths());
     let own = Entry::new(Verb::Update, operation);
     entries.retain_mut(|entry| {
         let is_own = entry.same_manager(&own) && !changed.is_empty();
         let loses = |paths: &[Vec<Element>]| paths.iter().any(|path| entry.owns(path));
         if loses(&removed_paths) || (!is_own && loses(&changed_paths)) {
-            let mut left = entry.set().difference(&comparison.removed);
+            let mut left = entry.set().difference(&removed);
             if !is_own {
                 left = left.difference(&changed);
             }
@@ -160,13 +165,16 @@ fn cap(entries: &mut Vec<Entry>) {
 /// Entries that a client sent count, unless they cannot be read or a subresource is written; an empty list, or one
 /// empty entry, resets them.
 fn entries_to_start_from(live: Option<&Value>, sent: Option<Value>, subresource: &str) -> Vec<Entry> {
-    let live = || live.and_then(|live| Entry::read_all(managed_fields(live)).ok()).unwrap_or_default();
+    let stored = live.and_then(managed_fields);
+    let live = || Entry::read_stored(stored.cloned()).unwrap_or_default();
     if !subresource.is_empty() {
         return live();
     }
     let resets = |list: &[Value]| list.is_empty() || matches!(list, [Value::Object(entry)] if entry.is_empty());
-    match &sent {
-        Some(Value::Array(list)) if resets(list) => Vec::new(),
+    match sent {
+        Some(Value::Array(list)) if resets(&list) => Vec::new(),
+        // What most updates send is what they got.
+        Some(list) if stored == Some(&list) => Entry::read_stored(Some(list)).unwrap_or_default(),
         Some(list) => match Entry::read_all(Some(list)) {
             Ok(entries) if !entries.is_empty() => entries,
             _ => live(),

@@ -33,7 +33,7 @@ pub fn apply(
     check_applied(ty, applied)?;
     let mut before = live.cloned().unwrap_or_else(|| codec::zero(ty));
     take_managed_fields(&mut before);
-    let entries = Entry::read_all(live.and_then(managed_fields))
+    let entries = Entry::read_all(live.and_then(managed_fields).cloned())
         .map_err(|error| Status::plain(500, "", format!("failed to decode managed fields: {error}")))?;
     let entries = match entries.is_empty() {
         true => before_first_apply(ty, &before, operation),
@@ -85,7 +85,7 @@ pub fn check_applied(ty: Type<'_>, applied: &Value) -> Result<(), Status> {
 /// What an object without any entry holds belongs to a manager of its own.
 fn before_first_apply(ty: Type<'_>, live: &Value, operation: &Operation<'_>) -> Vec<Entry> {
     let comparison = typed::compare(&codec::zero(ty), live, ty).without(operation.reset);
-    let set = comparison.modified.union(&comparison.added).difference(&FieldSet::of_fields(&STRIPPED));
+    let set = comparison.modified.joined(comparison.added).without(&STRIPPED);
     if set.is_empty() {
         return Vec::new();
     }
@@ -143,7 +143,7 @@ fn merge(
     if merged != *before {
         own.time = (!operation.time.is_empty()).then(|| operation.time.to_owned());
     }
-    let set = set.difference(&FieldSet::of_fields(&STRIPPED));
+    let set = set.without(&STRIPPED);
     if !set.is_empty() {
         own.replace(set);
         entries.push(own);

@@ -36,13 +36,23 @@ impl Entry {
     }
 
     /// Reads the list; absent and null are empty. Errors are upstream's.
-    pub(super) fn read_all(list: Option<&Value>) -> Result<Vec<Entry>, String> {
+    pub(super) fn read_all(list: Option<Value>) -> Result<Vec<Entry>, String> {
+        let entries = Self::read_stored(list)?;
+        for entry in &entries {
+            FieldSet::from_fields_v1(&entry.fields).map_err(|error| format!("error decoding set: {error}"))?;
+        }
+        Ok(entries)
+    }
+
+    /// The same for a list that was stored: its fields were read before that, which is most of the work.
+    pub(super) fn read_stored(list: Option<Value>) -> Result<Vec<Entry>, String> {
         let entries = match list {
             None | Some(Value::Null) => return Ok(Vec::new()),
-            Some(list) => list.as_array().ok_or("managedFields is not a list")?,
+            Some(Value::Array(entries)) => entries,
+            Some(_) => return Err("managedFields is not a list".to_owned()),
         };
         let mut read: Vec<Entry> = Vec::with_capacity(entries.len());
-        for (index, entry) in entries.iter().enumerate() {
+        for (index, entry) in entries.into_iter().enumerate() {
             let entry = Entry::read(entry, index)?;
             read.retain(|earlier| !earlier.same_manager(&entry));
             read.push(entry);
@@ -50,34 +60,33 @@ impl Entry {
         Ok(read)
     }
 
-    fn read(entry: &Value, index: usize) -> Result<Entry, String> {
-        let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default();
-        let operation = match text("operation") {
+    fn read(entry: Value, index: usize) -> Result<Entry, String> {
+        let mut entry = if let Value::Object(entry) = entry { entry } else { Map::new() };
+        let mut take = |field: &str| match entry.remove(field) {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        };
+        let mut text = |field: &str| take(field).unwrap_or_default();
+        let operation = match text("operation").as_str() {
             "Apply" => Operation::Apply,
             "Update" => Operation::Update,
             _ => return Err("operation must be `Apply` or `Update`".to_owned()),
         };
-        if text("apiVersion").is_empty() {
+        let api_version = text("apiVersion");
+        if api_version.is_empty() {
             return Err("apiVersion must not be empty".to_owned());
         }
-        match text("fieldsType") {
+        match text("fieldsType").as_str() {
             "FieldsV1" => {}
             "" => return Err(format!("missing fieldsType in managed fields entry {index}")),
             other => return Err(format!("invalid fieldsType {} in managed fields entry {index}", quote(other))),
         }
-        let fields = match entry.get("fieldsV1") {
+        let (manager, subresource, time) = (text("manager"), text("subresource"), take("time"));
+        let fields = match entry.remove("fieldsV1") {
             None | Some(Value::Null) => Value::Object(Map::new()),
-            Some(fields) => fields.clone(),
+            Some(fields) => fields,
         };
-        FieldSet::from_fields_v1(&fields).map_err(|error| format!("error decoding set: {error}"))?;
-        Ok(Entry {
-            manager: text("manager").to_owned(),
-            operation,
-            api_version: text("apiVersion").to_owned(),
-            subresource: text("subresource").to_owned(),
-            time: entry.get("time").and_then(Value::as_str).map(str::to_owned),
-            fields,
-        })
+        Ok(Entry { manager, operation, api_version, subresource, time, fields })
     }
 
     pub(super) fn write(self) -> Value {
@@ -109,7 +118,7 @@ impl Entry {
     }
 
     pub(super) fn set(&self) -> FieldSet {
-        FieldSet::from_fields_v1(&self.fields).expect("read once when the entry was")
+        FieldSet::from_fields_v1(&self.fields).expect("read when the entry was, or before it was stored")
     }
 
     pub(super) fn replace(&mut self, set: FieldSet) {

@@ -123,12 +123,13 @@ fn set_below(value: &Value, slot: Slot<'_>) -> FieldSet {
             }
         }
         (Shape::List, Value::Array(items)) => {
-            for item in items {
-                let Ok(element) = slot.item(item) else { continue };
+            let elements: Vec<(Element, &Value)> =
+                items.iter().filter_map(|item| Some((slot.item(item).ok()?, item))).collect();
+            for (element, item) in &elements {
                 // Of elements with one key only the key is owned, none of their fields.
-                let twice = items.iter().filter(|other| slot.item(other).as_ref() == Ok(&element)).count() > 1;
+                let twice = elements.iter().filter(|(other, _)| other == element).count() > 1;
                 let below = if twice { FieldSet::new() } else { set_below(item, slot.element()) };
-                set.put(element, true, below);
+                set.put(element.clone(), true, below);
             }
         }
         _ => {}
