@@ -1,5 +1,7 @@
 //! Cryptography in one place: random ids, hashes and P-256 keys, so that the provider (ring) can be changed here.
 
+use std::cell::RefCell;
+
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{self, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 
@@ -10,9 +12,25 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// Random bytes that one system call brings for many UUIDs, which are names and no secrets.
+struct Pool {
+    bytes: [u8; 512],
+    used: usize,
+}
+
+thread_local! {
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { bytes: [0; 512], used: 512 }) };
+}
+
 /// A random (version 4) UUID in its usual text form.
 pub fn uuid() -> String {
-    let mut bytes: [u8; 16] = random_bytes();
+    let mut bytes: [u8; 16] = POOL.with_borrow_mut(|pool| {
+        if pool.used == pool.bytes.len() {
+            *pool = Pool { bytes: random_bytes(), used: 0 };
+        }
+        pool.used += 16;
+        *pool.bytes[..pool.used].last_chunk().expect("the pool is a multiple of 16 bytes")
+    });
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let text = hex(&bytes);

@@ -37,7 +37,8 @@ pub struct Vector<T> {
 type LabelValues = Box<[Box<str>]>;
 
 struct Values<T> {
-    by_label: Mutex<BTreeMap<LabelValues, Arc<T>>>,
+    /// Sorted, so that a lookup by borrowed labels allocates nothing.
+    by_label: Mutex<Vec<(LabelValues, Arc<T>)>>,
     make: fn() -> T,
 }
 
@@ -112,8 +113,13 @@ impl<T> Vector<T> {
     /// The value for these label values, in the order of the family's labels. Callers on a hot path keep it.
     pub fn with(&self, labels: &[&str]) -> Arc<T> {
         let mut by_label = self.values.by_label.lock().unwrap_or_else(PoisonError::into_inner);
-        let key: LabelValues = labels.iter().map(|&label| Box::from(label)).collect();
-        by_label.entry(key).or_insert_with(|| Arc::new((self.values.make)())).clone()
+        let place = by_label.binary_search_by(|(own, _)| own.iter().map(|label| &**label).cmp(labels.iter().copied()));
+        let place = place.unwrap_or_else(|place| {
+            let key = labels.iter().map(|&label| Box::from(label)).collect();
+            by_label.insert(place, (key, Arc::new((self.values.make)())));
+            place
+        });
+        by_label[place].1.clone()
     }
 }
 

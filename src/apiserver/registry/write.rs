@@ -2,8 +2,7 @@
 //!
 //! Upstream: k8s.io/apiserver pkg/registry/generic/registry/store.go.
 
-use coracle_api::node::Node;
-use coracle_api::{Causes, Object, Resource, Status, validation};
+use coracle_api::{Causes, Object, Resource, Status};
 use coracle_store::{Expect, TxnError, Write};
 use serde_json::Value;
 
@@ -83,7 +82,6 @@ impl Writer<'_> {
         let beside = Strategy::of(resource).beside;
         let mut pristine = Strategy::of(resource).allocates.then(|| new.clone());
         let mut others = beside(self.registry, None, Some(&mut new))?;
-        validate(resource, &new, None, "")?;
         self.check(Operation::Create, resource, "", &new, None)?;
         if has_revision {
             return Err(Status::plain(500, "", "resourceVersion should not be set on objects to be created"));
@@ -175,7 +173,6 @@ impl Writer<'_> {
             strategy::prepare_update(resource, &mut new, &old, edit.subresource);
             metadata::check_finalizers(resource, &new, &old)?;
             let mut ops = (Strategy::of(resource).beside)(self.registry, Some(&old), Some(&mut new))?;
-            validate(resource, &new, Some(&old), edit.subresource)?;
             self.check(Operation::Update, resource, edit.subresource, &new, Some(&old))?;
             metadata::of(&mut new).insert("resourceVersion".to_owned(), current.revision().to_string().into());
             let ends = is_finished(&new) && metadata::is_deleting(&old);
@@ -271,16 +268,6 @@ fn is_finished(tree: &Value) -> bool {
     let held =
         tree["kind"] == "Namespace" && tree["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
     metadata::is_deleting(tree) && metadata::finalizers(tree).is_empty() && metadata::grace(tree) == 0 && !held
-}
-
-/// The rules of the kind; 422 with all that are broken.
-fn validate(resource: &Resource, new: &Value, old: Option<&Value>, subresource: &str) -> Result<(), Status> {
-    let mut causes = Causes::new();
-    match old {
-        None => validation::create(resource, Node::root(new), &mut causes),
-        Some(old) => validation::update(resource, Node::root(new), Node::root(old), subresource, &mut causes),
-    }
-    causes.into_result(resource, metadata::text(new, "name"))
 }
 
 fn check_name(edit: &Edit<'_>, new: &Value) -> Result<(), Status> {

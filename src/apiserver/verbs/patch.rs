@@ -119,6 +119,10 @@ impl Document {
             "application/merge-patch+json" => json().map(Document::Merge),
             "application/strategic-merge-patch+json" => json().map(Document::Strategic),
             "application/apply-patch+yaml" => {
+                // Clients send JSON mostly, which needs no YAML reader.
+                if let Ok(tree @ Value::Object(_)) = serde_json::from_slice(body) {
+                    return Ok(Document::Apply(tree));
+                }
                 let json = yaml::to_json(body)
                     .map_err(|error| Status::bad_request(format!("error encoding patch: {error}")))?
                     .json;

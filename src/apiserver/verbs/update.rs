@@ -46,7 +46,14 @@ pub async fn put(
     let create = subresource.is_empty() && Strategy::of(resource).create_on_update;
     let edit = Edit { namespace: &namespace, name: &name, subresource, create, whole: true };
     let mut writer = writer(server, call, dry_run);
-    let updated = writer.update(resource, &edit, &mut |_| Ok(tree.clone())).await;
+    let mut first = Some(tree);
+    let updated = writer
+        .update(resource, &edit, &mut |_| match first.take() {
+            Some(tree) => Ok(tree),
+            // Another write came first, which is rare: reading the body again is cheaper than a copy each time.
+            None => Ok(convert::store(resource, decode::resource(call, &body, resource)?)),
+        })
+        .await;
     call.warnings.append(&mut writer.warnings);
     respond(call, resource, &updated?)
 }
