@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -32,6 +32,8 @@ pub struct Plan {
     first: usize,
     objects: usize,
     count: usize,
+    /// Where the numbers of writes begin: elsewhere at each run, or an update after a create would change nothing.
+    sequence: usize,
     /// Whether an answer is a list that may go on.
     pages: bool,
     next: AtomicUsize,
@@ -125,6 +127,7 @@ impl Plan {
             first: arguments.number("first", 0usize)?,
             objects: arguments.number("objects", count)?,
             count,
+            sequence: (SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() % 9_000_000) as usize,
             pages: operation == "list" && arguments.optional("pages") != Some("no"),
             next: AtomicUsize::new(0),
         })
@@ -165,7 +168,10 @@ impl Plan {
         loop {
             let mut head = connection.request(self.method.clone(), &format!("{path}{}{token}", self.query));
             head = head.header(header::ACCEPT, &self.accept);
-            let body = self.body.as_ref().map_or_else(Bytes::new, |body| body.fill(number, index));
+            let body = self
+                .body
+                .as_ref()
+                .map_or_else(Bytes::new, |body| body.fill(number, (self.sequence + index) % 10_000_000));
             if !body.is_empty() {
                 head = head.header(header::CONTENT_TYPE, self.content_type);
             }
