@@ -22,6 +22,7 @@ use coracle_client::{ObjectEvent, ObjectSource, Project, Selection};
 use coracle_network::overlay::NodeView;
 use coracle_network::{DnsConfig, Prefix};
 use futures::StreamExt;
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpListener;
 
 use crate::cidr::Cidr;
@@ -165,12 +166,14 @@ async fn ranges(setup: &Setup, access: &Access) -> anyhow::Result<Vec<Prefix>> {
 
 /// Opens the node's port on its addresses. The API server in this process does without it, so one that is not to be had (a second
 /// server on this machine, a kubelet) costs outside callers only.
-pub async fn listen(addresses: &[IpAddr], server: &NodeServer, tls: &Tls, shutdown: &Shutdown) -> Vec<Task<()>> {
+pub async fn listen(addresses: &[IpAddr], server: &NodeServer, tls: &Arc<Tls>, shutdown: &Shutdown) -> Vec<Task<()>> {
     let mut listening = Vec::new();
     for address in addresses {
         let address = SocketAddr::new(*address, PORT);
         match TcpListener::bind(address).await {
             Ok(listener) => {
+                let judge = tls.clone();
+                let trusted = Arc::new(move |chain: &[CertificateDer<'static>]| trusted(&judge, chain));
                 let serving = server.clone().listen(listener, tls.config(), trusted, shutdown.child());
                 listening.push(task::spawn("node port", serving));
             }
@@ -183,9 +186,11 @@ pub async fn listen(addresses: &[IpAddr], server: &NodeServer, tls: &Tls, shutdo
     listening
 }
 
-/// Whether a certificate that our authority signed is an administrator's or an API server's: both are of this group.
-fn trusted(certificate: &[u8]) -> bool {
-    certificate::user(certificate).is_some_and(|user| user.groups.iter().any(|group| group == MASTERS))
+/// Whether our authority signed a client's certificate, and it is an administrator's or an API server's: both are of this group.
+fn trusted(tls: &Tls, chain: &[CertificateDer<'static>]) -> bool {
+    let Some((leaf, rest)) = chain.split_first() else { return false };
+    tls.trusts(leaf, rest)
+        && certificate::user(leaf).is_some_and(|user| user.groups.iter().any(|group| group == MASTERS))
 }
 
 /// What is said of the node when it registers.

@@ -29,21 +29,15 @@ pub struct Tls {
 impl Tls {
     /// The API port: shows `leaf`, and leaves it to `trusts` whether `authority` signed the client's certificate.
     pub fn api(leaf: &Leaf, authority: &str) -> Result<Self, Error> {
-        let asking = |clients| Arc::new(Asking { inner: clients }) as Arc<dyn ClientCertVerifier>;
-        Self::new(leaf, authority, asking, &[b"h2", b"http/1.1"])
+        Self::new(leaf, authority, &[b"h2", b"http/1.1"])
     }
 
-    /// The node's port: shows `leaf`; a client's certificate, where there is one, is by `authority` or there is no connection.
+    /// The node's port, likewise.
     pub fn node(leaf: &Leaf, authority: &str) -> Result<Self, Error> {
-        Self::new(leaf, authority, |clients| clients, &[b"http/1.1"])
+        Self::new(leaf, authority, &[b"http/1.1"])
     }
 
-    fn new(
-        leaf: &Leaf,
-        authority: &str,
-        asking: impl FnOnce(Arc<dyn ClientCertVerifier>) -> Arc<dyn ClientCertVerifier>,
-        protocols: &[&[u8]],
-    ) -> Result<Self, Error> {
+    fn new(leaf: &Leaf, authority: &str, protocols: &[&[u8]]) -> Result<Self, Error> {
         let provider = provider();
         let mut roots = RootCertStore::empty();
         let authority = CertificateDer::from_pem_slice(authority.as_bytes()).map_err(Error::certificates)?;
@@ -54,7 +48,7 @@ impl Tls {
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let mut config = config
             .map_err(Error::certificates)?
-            .with_client_cert_verifier(asking(clients.clone()))
+            .with_client_cert_verifier(Arc::new(Asking { inner: clients.clone() }))
             .with_cert_resolver(certificate.clone());
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         // Go's clients do not resume sessions with client certificates; storing sessions for them is memory for nothing.

@@ -1,6 +1,7 @@
 //! ONE suite of behaviour for every backend, and for one whose every third commit fails.
 
 mod crash;
+mod lives;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -41,6 +41,13 @@ fn the_nodes_port_serves_administrators_only() {
     assert_eq!(ask(&server, NODE_IP, "/healthz", false).ok(), "ok\n200");
     assert_eq!(ask(&server, NODE_IP, log, false).ok(), "Unauthorized\n401");
     assert_eq!(ask(&server, NODE_IP, log, true).ok(), "spoken\n\n200");
+    // A certificate of another authority is no one's: an answer, not a broken connection.
+    let tls = |file: &str| server.data_directory().join("server/tls").join(file);
+    let mut curl = server.namespace.command("curl");
+    curl.args(["-s", "--max-time", "10", "-w", "\n%{http_code}", "--cacert"]).arg(tls("server-ca.crt"));
+    curl.arg("--cert").arg(tls("request-header-ca.crt")).arg("--key").arg(tls("request-header-ca.key"));
+    let foreign: Output = curl.arg(format!("https://{NODE_IP}:10250{log}")).output().expect("curl is installed").into();
+    assert_eq!(foreign.ok(), "Unauthorized\n401");
 }
 
 #[test]

@@ -10,11 +10,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::{NodeServer, Trust};
 
 /// A client that does not finish its handshake or its head in this time is dropped.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether a client's certificates make it an API server or an administrator.
+pub type Trusted = Arc<dyn Fn(&[CertificateDer<'static>]) -> bool + Send + Sync>;
 
 impl NodeServer {
     /// Serves one stream until it ends.
@@ -36,13 +40,13 @@ impl NodeServer {
         }
     }
 
-    /// Accepts connections until shutdown. `tls` must verify client certificates where there are any; `trusted` judges the
-    /// certificate (DER) that was verified.
+    /// Accepts connections until shutdown. `tls` must check that clients hold the keys of their certificates; `trusted` judges
+    /// these, the client's own first.
     pub async fn listen(
         self,
         listener: TcpListener,
         tls: Arc<rustls::ServerConfig>,
-        trusted: fn(&[u8]) -> bool,
+        trusted: Trusted,
         shutdown: Shutdown,
     ) {
         let acceptor = TlsAcceptor::from(tls);
@@ -54,11 +58,11 @@ impl NodeServer {
             };
             let _ = stream.set_nodelay(true);
             let (server, acceptor, shutdown) = (self.clone(), acceptor.clone(), shutdown.clone());
+            let trusted = trusted.clone();
             task::spawn("node-server", async move {
                 let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else { return };
-                let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-                let trust = match certificate {
-                    Some(certificate) if trusted(certificate) => Trust::Full,
+                let trust = match stream.get_ref().1.peer_certificates() {
+                    Some(chain) if trusted(chain) => Trust::Full,
                     _ => Trust::None,
                 };
                 shutdown.bound(server.serve(stream, trust)).await;
