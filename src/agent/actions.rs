@@ -7,6 +7,7 @@ use crate::labels;
 use crate::pod::{PodExt, hash, is_sidecar, should_restart};
 use crate::pod_runtime::{Container, PodRuntime};
 use crate::proto::cri::{ContainerState, PodSandboxState};
+use crate::resize::{self, Change};
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,8 @@ pub struct Actions {
     /// Indexes into the containers.
     pub start: Vec<usize>,
     pub kill: Vec<Kill>,
+    /// Names of running containers that get other resources in place.
+    pub resize: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +86,9 @@ pub fn compute(pod: &Pod, runtime: &PodRuntime, health: impl Fn(&str) -> Health)
             continue;
         }
         let Some((probe, message)) = failed_probe(health(&present.status.id)) else {
+            if resized(pod, container, present, &mut actions) == Some(Change::Restart) {
+                actions.start.push(index);
+            }
             keep += 1;
             continue;
         };
@@ -172,6 +178,9 @@ fn init_actions(pod: &Pod, runtime: &PodRuntime, health: &impl Fn(&str) -> Healt
                 if started {
                     initialized(actions);
                 }
+                if resized(pod, container, present, actions) == Some(Change::Restart) {
+                    actions.start_init.push(index);
+                }
                 let failed = failed_probe(health).map(|(probe, message)| (Some(probe), message));
                 let changed = is_changed(container, present).then_some((None, "definition changed"));
                 if let Some((probe, message)) = changed.or(failed) {
@@ -233,6 +242,17 @@ fn has_succeeded(container: &Container) -> bool {
 
 fn is_changed(container: &Spec, present: &Container) -> bool {
     present.status.annotations.get(labels::CONTAINER_HASH).is_some_and(|present| *present != hash(container))
+}
+
+/// Notes what a running container needs for its new resources.
+fn resized(pod: &Pod, container: &Spec, present: &Container, actions: &mut Actions) -> Option<Change> {
+    let change = resize::change(container, resize::status_of(pod, &container.name)?);
+    match change {
+        Some(Change::InPlace) => actions.resize.push(container.name.clone()),
+        Some(Change::Restart) => actions.kill.push(kill(present, "resize requires restart", None)),
+        None => {}
+    }
+    change
 }
 
 fn failed_probe(health: Health) -> Option<(ProbeKind, &'static str)> {

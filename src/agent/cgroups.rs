@@ -18,6 +18,23 @@ pub struct Cgroups {
     root: String,
 }
 
+/// What a cgroup has used and uses: nanoseconds of CPU, bytes. Zero where the kernel does not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub cpu: u64,
+    pub memory: u64,
+    /// Without what the kernel could drop at once.
+    pub working_set: u64,
+    pub anonymous: u64,
+}
+
+/// The whole machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Machine {
+    pub usage: Usage,
+    pub available_memory: u64,
+}
+
 const V1: [&str; 8] = ["cpu", "cpuacct", "cpuset", "memory", "pids", "devices", "freezer", "blkio"];
 
 impl Cgroups {
@@ -40,25 +57,30 @@ impl Cgroups {
         }
     }
 
-    /// Makes the pod's cgroup and sets what all its containers together may use.
+    /// Makes the pod's cgroup and sets what all its containers together may use. Limits only grow here, for a container may still
+    /// have the larger one; `settle` lowers them.
     pub fn ensure(&self, pod: &Pod) -> io::Result<()> {
+        self.set(pod, true)
+    }
+
+    /// Limits as they are wanted, once every container has its own.
+    pub fn settle(&self, pod: &Pod) -> io::Result<()> {
+        self.set(pod, false)
+    }
+
+    fn set(&self, pod: &Pod, grow_only: bool) -> io::Result<()> {
         let path = self.pod_path(pod);
         let spec = pod.spec();
-        let cpu = qos::pod_limit(spec, "cpu").map(qos::quota);
+        let quota = qos::pod_limit(spec, "cpu").map(qos::quota);
         let memory = qos::pod_limit(spec, "memory");
-        let shares = qos::shares(qos::pod_cpu_request(spec));
+        let shares = qos::shares(qos::pod_request(spec, "cpu"));
         if self.is_unified {
             let directory = self.unified(&path)?;
             // The kernel's default weight 100 is 1024 shares (KEP-2254).
             let weight = 1 + (shares - 2) * 9999 / 262_142;
             set(&directory, "cpu.weight", &weight.to_string())?;
-            if let Some(quota) = cpu {
-                set(&directory, "cpu.max", &format!("{quota} 100000"))?;
-            }
-            if let Some(memory) = memory {
-                set(&directory, "memory.max", &memory.to_string())?;
-            }
-            return Ok(());
+            limit(&directory, "cpu.max", quota, "max", grow_only)?;
+            return limit(&directory, "memory.max", memory, "max", grow_only);
         }
         for hierarchy in V1 {
             let top = self.mount.join(hierarchy);
@@ -73,13 +95,8 @@ impl Cgroups {
         }
         let at = |hierarchy: &str| self.mount.join(hierarchy).join(path.trim_start_matches('/'));
         set(&at("cpu"), "cpu.shares", &shares.to_string())?;
-        if let Some(quota) = cpu {
-            set(&at("cpu"), "cpu.cfs_quota_us", &quota.to_string())?;
-        }
-        if let Some(memory) = memory {
-            set(&at("memory"), "memory.limit_in_bytes", &memory.to_string())?;
-        }
-        Ok(())
+        limit(&at("cpu"), "cpu.cfs_quota_us", quota, "-1", grow_only)?;
+        limit(&at("memory"), "memory.limit_in_bytes", memory, "-1", grow_only)
     }
 
     /// Directories from the root down, each with its controllers handed on.
@@ -94,6 +111,40 @@ impl Cgroups {
             std::fs::create_dir_all(&directory)?;
         }
         Ok(directory)
+    }
+
+    /// Of one cgroup, by its path from the hierarchies' roots.
+    pub fn usage(&self, path: &str) -> Usage {
+        let path = path.trim_start_matches('/');
+        let read = |hierarchy: &str, file: &str| {
+            let top = if self.is_unified { self.mount.clone() } else { self.mount.join(hierarchy) };
+            std::fs::read_to_string(top.join(path).join(file)).unwrap_or_default()
+        };
+        let number = |text: String| text.trim().parse::<u64>().unwrap_or(0);
+        let stat = read("memory", "memory.stat");
+        let (cpu, memory, inactive, anonymous) = if self.is_unified {
+            let cpu = field(&read("cpu", "cpu.stat"), "usage_usec") * 1000;
+            (cpu, number(read("memory", "memory.current")), "inactive_file", "anon")
+        } else {
+            let cpu = number(read("cpuacct", "cpuacct.usage"));
+            (cpu, number(read("memory", "memory.usage_in_bytes")), "total_inactive_file", "total_rss")
+        };
+        let working_set = memory.saturating_sub(field(&stat, inactive));
+        Usage { cpu, memory, working_set, anonymous: field(&stat, anonymous) }
+    }
+
+    /// The root has no count of memory on version 2, so memory is the kernel's own account of the machine.
+    pub fn machine(&self) -> Machine {
+        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let bytes = |name: &str| field(&text, &format!("{name}:")) << 10;
+        let memory = bytes("MemTotal").saturating_sub(bytes("MemFree"));
+        let usage = Usage {
+            memory,
+            working_set: memory.saturating_sub(bytes("Inactive(file)")),
+            anonymous: bytes("AnonPages"),
+            ..self.usage("/")
+        };
+        Machine { usage, available_memory: bytes("MemAvailable") }
     }
 
     /// Takes a pod's cgroup away, whatever class it had.
@@ -112,6 +163,12 @@ impl Cgroups {
     }
 }
 
+/// The number behind a name, of lines of names and numbers.
+fn field(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(|next: char| next.is_whitespace()));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
 /// cgroup files are not removed, only directories, the deepest first; one that is in use stays.
 fn remove_tree(directory: &Path) {
     let Ok(entries) = std::fs::read_dir(directory) else { return };
@@ -119,6 +176,35 @@ fn remove_tree(directory: &Path) {
         remove_tree(&entry.path());
     }
     let _ = std::fs::remove_dir(directory);
+}
+
+/// Writes a limit where it is another than the present one; `unlimited` is the kernel's word for none.
+fn limit(directory: &Path, file: &str, wanted: Option<i64>, unlimited: &str, grow_only: bool) -> io::Result<()> {
+    /// As large as version 1 shows what has no limit.
+    const ENDLESS: i64 = i64::MAX >> 1;
+    let path = directory.join(file);
+    if !path.exists() {
+        return Ok(());
+    }
+    // `cpu.max` has its period behind it.
+    let text = std::fs::read_to_string(&path)?;
+    let present = text.split_whitespace().next().and_then(|word| word.parse::<i64>().ok());
+    let present = present.filter(|limit| (0..ENDLESS).contains(limit));
+    let grows = match (present, wanted) {
+        (Some(present), Some(wanted)) => wanted > present,
+        (Some(_), None) => true,
+        // A limit where there was none: nothing runs yet, or it is lowered.
+        (None, _) => !has_children(directory),
+    };
+    if present == wanted || (grow_only && !grows) {
+        return Ok(());
+    }
+    std::fs::write(path, wanted.map_or(unlimited.to_owned(), |limit| limit.to_string()))
+}
+
+fn has_children(directory: &Path) -> bool {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
 }
 
 fn set(directory: &Path, file: &str, value: &str) -> io::Result<()> {

@@ -144,6 +144,12 @@ impl Cri {
         call!(self.runtime.start_container(wire::StartContainerRequest { container_id: id.to_owned() })).map(drop)
     }
 
+    /// Gives a running container other resources.
+    pub async fn update_container(&self, id: &str, linux: wire::LinuxContainerResources) -> Result<(), RuntimeError> {
+        let request = wire::UpdateContainerResourcesRequest { container_id: id.to_owned(), linux: Some(linux) };
+        call!(self.runtime.update_container_resources(request)).map(drop)
+    }
+
     /// Sends the stop signal and, after `grace`, SIGKILL; returns when the container has ended.
     pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), RuntimeError> {
         let request = wire::StopContainerRequest {
@@ -151,6 +157,12 @@ impl Cri {
             timeout: grace.as_secs().min(i64::MAX as u64) as i64,
         };
         call!(self.runtime.stop_container(request)).map(drop)
+    }
+
+    /// The log has been put aside: the runtime goes on in a new one.
+    pub async fn reopen_log(&self, id: &str) -> Result<(), RuntimeError> {
+        let request = wire::ReopenContainerLogRequest { container_id: id.to_owned() };
+        call!(self.runtime.reopen_container_log(request)).map(drop)
     }
 
     pub async fn remove_container(&self, id: &str) -> Result<(), RuntimeError> {

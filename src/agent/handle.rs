@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use coracle_api::Object;
 
+use crate::cgroups::Cgroups;
 use crate::cri::{Cri, RuntimeError};
 use crate::labels;
 use crate::pods::PodStore;
@@ -17,6 +18,9 @@ pub struct NodeHandle {
     pub(crate) cri: Cri,
     pub(crate) socket: Arc<PathBuf>,
     pub(crate) pods: PodStore,
+    pub(crate) cgroups: Arc<Cgroups>,
+    /// On the file system of pods' files.
+    pub(crate) storage: Arc<PathBuf>,
 }
 
 /// A pod's sandbox that is ready, with its network.

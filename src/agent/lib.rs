@@ -5,6 +5,7 @@
 //! it is deleted; pods are kept as encoded objects and decoded for the moment of use; nothing global is shared.
 
 pub mod actions;
+pub mod admission;
 pub mod cgroups;
 pub mod config;
 pub mod containerd;
@@ -15,6 +16,7 @@ pub mod events;
 pub mod handle;
 pub mod images;
 pub mod labels;
+pub mod logs;
 pub mod node;
 pub mod node_server;
 pub mod objects;
@@ -25,6 +27,7 @@ pub mod pods;
 mod probes;
 pub mod proto;
 pub mod qos;
+pub mod resize;
 pub mod run;
 pub mod services;
 pub mod sources;

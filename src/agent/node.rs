@@ -22,7 +22,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-pub use facts::Facts;
+pub use facts::{Facts, has_app_armor};
 
 /// What is said of this node when it registers.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! The node's own server (kubelet API, port 10250): logs, exec, attach and port-forward of its pods.
+//! The node's own server (kubelet API, port 10250): logs, exec, attach and port-forward of its pods, and what it knows of itself.
 //!
 //! Invariants: every caller but the health check is an authenticated API server or administrator; what runs is asked of the
 //! runtime for each request, nothing is remembered. Upstream: kubernetes pkg/kubelet/server/server.go.
@@ -7,8 +7,7 @@ mod listener;
 pub mod log_file;
 mod logs;
 mod target;
-
-use std::sync::Arc;
+mod usage;
 
 use bytes::Bytes;
 use coracle_base::url::Query;
@@ -20,7 +19,8 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
 use tokio::net::TcpStream;
 
-use crate::cri::{Cri, RuntimeError};
+use crate::cri::RuntimeError;
+use crate::handle::NodeHandle;
 use crate::proto::cri as wire;
 use target::{Asked, Target};
 
@@ -29,7 +29,7 @@ type Body = BoxBody<Bytes, std::io::Error>;
 /// Serves streams that the listener accepted or that come from the API server in this process. Cloning is a reference count.
 #[derive(Clone)]
 pub struct NodeServer {
-    cri: Arc<Cri>,
+    node: NodeHandle,
 }
 
 /// Whether the far side has proved to be an API server or an administrator.
@@ -61,8 +61,8 @@ impl From<RuntimeError> for Failure {
 }
 
 impl NodeServer {
-    pub fn new(cri: Cri) -> Self {
-        Self { cri: Arc::new(cri) }
+    pub fn new(node: NodeHandle) -> Self {
+        Self { node }
     }
 
     async fn answer(&self, request: Request<Incoming>, trust: Trust) -> Response<Body> {
@@ -76,15 +76,30 @@ impl NodeServer {
 
     async fn route(&self, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
         let query = Query::parse(request.uri().query().unwrap_or_default());
+        if let Some(answer) = self.of_node(request.uri().path()).await {
+            return answer;
+        }
         let Some(target) = Target::parse(request.uri().path()) else {
             return Err(Failure::new(StatusCode::NOT_FOUND, "404 page not found"));
         };
         match target.asked {
-            Asked::Logs if request.method() == Method::GET => logs::answer(&self.cri, &target, &query).await,
+            Asked::Logs if request.method() == Method::GET => logs::answer(&self.node.cri, &target, &query).await,
             Asked::Logs => Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")),
             Asked::Exec | Asked::Attach => self.remote_command(request, &target, &query).await,
             Asked::PortForward => self.port_forward(request, &target).await,
         }
+    }
+
+    /// What is asked of the node, not of one of its pods.
+    async fn of_node(&self, path: &str) -> Option<Result<Response<Body>, Failure>> {
+        let answer = match path.trim_end_matches('/') {
+            "/pods" => Ok(json_text(pod_list(&self.node))),
+            "/stats/summary" => usage::summary(&self.node).await.map(|summary| json_text(summary.to_string())),
+            "/metrics/resource" => usage::metrics(&self.node).await.map(|metrics| text(StatusCode::OK, metrics)),
+            "/metrics" => Ok(text(StatusCode::OK, coracle_base::metrics::registry().text())),
+            _ => return None,
+        };
+        Some(answer.map_err(Failure::from))
     }
 
     async fn remote_command(
@@ -103,8 +118,8 @@ impl NodeServer {
             let message = "you must specify at least 1 of stdin, stdout, stderr";
             return Err(Failure::new(StatusCode::BAD_REQUEST, message));
         }
-        let container = target.running_container(&self.cri).await?;
-        let mut runtime = self.cri.runtime();
+        let container = target.running_container(&self.node.cri).await?;
+        let mut runtime = self.node.cri.runtime();
         let url = if target.asked == Asked::Exec {
             let asked = wire::ExecRequest {
                 container_id: container,
@@ -129,10 +144,10 @@ impl NodeServer {
     }
 
     async fn port_forward(&self, request: Request<Incoming>, target: &Target) -> Result<Response<Body>, Failure> {
-        let pod_sandbox_id = target.sandbox(&self.cri).await?;
+        let pod_sandbox_id = target.sandbox(&self.node.cri).await?;
         // The ports are named by the streams; older clients name them here, which adds nothing.
         let asked = wire::PortForwardRequest { pod_sandbox_id, port: Vec::new() };
-        let url = self.cri.runtime().port_forward(asked).await.map_err(runtime_failure)?.into_inner().url;
+        let url = self.node.cri.runtime().port_forward(asked).await.map_err(runtime_failure)?.into_inner().url;
         join(request, Kind::PortForward, &url).await
     }
 }
@@ -158,6 +173,19 @@ async fn join(request: Request<Incoming>, kind: Kind, url: &str) -> Result<Respo
 
 fn runtime_failure(status: tonic::Status) -> Failure {
     Failure::new(StatusCode::INTERNAL_SERVER_ERROR, status.message())
+}
+
+/// The pods of every source, in the form that was last known.
+fn pod_list(node: &NodeHandle) -> String {
+    let pods = node.pods();
+    let items: Vec<_> = pods.iter().map(|pod| String::from_utf8_lossy(pod.json())).collect();
+    format!(r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{}},"items":[{}]}}"#, items.join(","))
+}
+
+fn json_text(body: String) -> Response<Body> {
+    let mut response = text(StatusCode::OK, body);
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
 }
 
 fn empty() -> Body {

@@ -7,6 +7,7 @@ use coracle_api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
+use crate::pod::is_sidecar;
 use crate::proto::cri as wire;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +31,19 @@ const MAX_SHARES: i64 = 262_144;
 
 /// The class that follows from requests and limits of CPU and memory.
 pub fn class(spec: &PodSpec) -> Class {
-    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let (mut any, mut all_limited) = (false, true);
-    for container in containers {
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    // What is said of the whole pod is all that counts, where something is.
+    let of_pod = spec.resources.as_ref().filter(|of_pod| of_pod.requests.is_some() || of_pod.limits.is_some());
+    let all: Vec<_> = match of_pod {
+        Some(of_pod) => vec![Some(of_pod)],
+        None => containers.map(|container| container.resources.as_ref()).collect(),
+    };
+    for resources in all {
         for resource in ["cpu", "memory"] {
-            let (request, limit) = (request(container, resource), limit(container, resource));
+            let limit = amount(resources, resource, |resources| resources.limits.as_ref());
+            let request =
+                amount(resources, resource, |resources| resources.requests.as_ref()).or_else(|| limit.clone());
             any |= request.is_some() || limit.is_some();
             all_limited &= limit.is_some() && request == limit;
         }
@@ -82,21 +91,46 @@ pub fn quota(milli: i64) -> i64 {
     (milli * PERIOD / 1000).max(MIN_QUOTA)
 }
 
-/// What all containers together may use; `None` where one has no limit.
+/// What all containers together may use, with the sandbox's overhead: thousandths of a CPU, or bytes; `None` where one has no
+/// limit. What is said of the whole pod comes first (KEP-2837).
 pub fn pod_limit(spec: &PodSpec, resource: &str) -> Option<i64> {
-    let amount = |container: &Container| {
-        limit(container, resource).map(|limit| if resource == "cpu" { limit.milli_value() } else { limit.value() })
-    };
-    let main = spec.containers.iter().map(amount).sum::<Option<i64>>()?;
-    let init: Option<Vec<i64>> = spec.init_containers.iter().flatten().map(amount).collect();
-    Some(init?.into_iter().fold(main, i64::max))
+    let of_pod = amount(spec.resources.as_ref(), resource, |resources| resources.limits.as_ref());
+    let limit = of_pod
+        .map(|limit| units(limit, resource))
+        .or_else(|| together(spec, |container| limit(container, resource).map(|limit| units(limit, resource))))?;
+    Some(limit + overhead(spec, resource))
 }
 
-/// Thousandths of a CPU that all containers together ask for.
-pub fn pod_cpu_request(spec: &PodSpec) -> i64 {
-    let ask = |container: &Container| request(container, "cpu").map_or(0, |cpu| cpu.milli_value());
-    let main: i64 = spec.containers.iter().map(ask).sum();
-    spec.init_containers.iter().flatten().map(ask).fold(main, i64::max)
+/// What all containers together ask for, with the sandbox's overhead: thousandths of a CPU, or bytes.
+pub fn pod_request(spec: &PodSpec, resource: &str) -> i64 {
+    let of_pod = amount(spec.resources.as_ref(), resource, |resources| resources.requests.as_ref());
+    let asked = of_pod.map(|request| units(request, resource)).or_else(|| {
+        together(spec, |container| Some(request(container, resource).map_or(0, |request| units(request, resource))))
+    });
+    asked.unwrap_or(0) + overhead(spec, resource)
+}
+
+/// The most that is in use at any time: each init container runs beside the sidecars before it, the others beside all of them.
+fn together(spec: &PodSpec, amount: impl Fn(&Container) -> Option<i64>) -> Option<i64> {
+    let (mut sidecars, mut most) = (0, 0);
+    for container in spec.init_containers.iter().flatten() {
+        let own = amount(container)?;
+        if is_sidecar(container) {
+            sidecars += own;
+        }
+        most = most.max(if is_sidecar(container) { sidecars } else { sidecars + own });
+    }
+    let main: i64 = spec.containers.iter().map(amount).sum::<Option<i64>>()?;
+    Some(most.max(main + sidecars))
+}
+
+fn overhead(spec: &PodSpec, resource: &str) -> i64 {
+    let amount = spec.overhead.as_ref().and_then(|overhead| Quantity::parse(&overhead.get(resource)?.0).ok());
+    amount.map_or(0, |amount| units(amount, resource))
+}
+
+fn units(amount: Quantity, resource: &str) -> i64 {
+    if resource == "cpu" { amount.milli_value() } else { amount.value() }
 }
 
 pub fn request(container: &Container, resource: &str) -> Option<Quantity> {

@@ -27,6 +27,7 @@ use crate::cri::{Cri, RuntimeError};
 use crate::downward::Allocatable;
 use crate::handle::NodeHandle;
 use crate::images::pause;
+use crate::logs::Logs;
 use crate::node::{self, Facts as Machine, Readiness, Registration};
 use crate::objects::Objects;
 use crate::pod::PodExt;
@@ -137,6 +138,8 @@ impl Agent {
             cri: cri.clone(),
             socket: Arc::new(socket.clone()),
             pods: pods.clone(),
+            cgroups: Arc::new(Cgroups::new(&config.instance)),
+            storage: Arc::new(config.registration.storage.clone()),
         };
         let (sender, receiver) = mpsc::channel(WAITING);
         let (woken, mut wakes) = mpsc::channel::<Box<str>>(WAITING);
@@ -168,8 +171,12 @@ impl Agent {
             node_addresses: config.registration.addresses.iter().map(ToString::to_string).collect(),
             cluster_dns: config.cluster_dns.clone(),
             allocatable,
+            max_pods: config.registration.max_pods as usize,
+            has_app_armor: node::has_app_armor(),
             directory: config.kubelet_directory.clone(),
-            logs: config.log_directory.clone(),
+            // Collectors look beside the pods' own directories: `/var/log/containers`.
+            logs: Logs::new(cri.clone(), config.log_directory.with_file_name("containers")),
+            log_directory: config.log_directory.clone(),
             waiting: Default::default(),
             backoffs: Default::default(),
         });
@@ -470,6 +477,7 @@ impl Driver {
         let on_disk = directories.map(|entry| Box::from(entry.file_name().to_string_lossy()));
         let orphans: BTreeSet<Box<str>> =
             self.listed.keys().cloned().chain(on_disk).filter(|uid| self.syncer.pods.get(uid).is_none()).collect();
+        self.syncer.logs.remove_dead_links();
         for uid in orphans {
             tracing::info!(%uid, "removing what is left of an unknown pod");
             self.listed.remove(&uid);

@@ -1,6 +1,6 @@
 //! A pod's status from what runs: a pure function (upstream: pkg/kubelet/kubelet_pods.go generateAPIPodStatus).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
@@ -13,6 +13,7 @@ use crate::pod::{PodExt, as_container, is_sidecar, should_restart};
 use crate::pod_runtime::{Container, PodRuntime};
 use crate::proto::cri::{self as wire, ContainerState as State};
 use crate::qos;
+use crate::resize::Pending;
 
 mod conditions;
 pub mod message;
@@ -29,6 +30,10 @@ pub struct Inputs<'a> {
     /// What probes say of a running container, by its ID.
     pub probes: &'a dyn Fn(&str) -> Probed,
     pub node_addresses: &'a [String],
+    /// Names of running containers that have just been given what their specification says.
+    pub resized: &'a HashSet<String>,
+    /// Why a resize does not begin.
+    pub pending: Option<&'a Pending>,
     /// Nothing of the pod runs or will run again.
     pub is_terminal: bool,
     pub now: Timestamp,
@@ -161,6 +166,14 @@ fn container(
         user: user(&newest.status),
         ..blank
     };
+    let is_running = newest.state() == State::ContainerRunning;
+    if let Some(old) = old.as_ref().filter(|old| is_running && old.container_id == status.container_id)
+        && old.resources.is_some()
+        && !inputs.resized.contains(&spec.name)
+    {
+        status.resources = old.resources.clone();
+        status.allocated_resources = old.allocated_resources.clone();
+    }
     if let Some(before) = of_name.find(|container| container.state() == State::ContainerExited) {
         status.last_state = Some(terminated(before));
     } else if let Some(old) = old.filter(|old| old.restart_count == status.restart_count) {

@@ -1,7 +1,7 @@
 //! Does what a pod needs: the IO around `actions` and `status` (upstream: kubelet.go SyncPod, SyncTerminatingPod, SyncTerminatedPod).
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use k8s_openapi::api::node::v1::RuntimeClass;
 
 use crate::actions::{self, Actions};
+use crate::admission::{self, Node, Rejection};
 use crate::cgroups::Cgroups;
 use crate::config::dns::ClusterDns;
 use crate::config::sandbox;
@@ -20,6 +21,7 @@ use crate::downward::Allocatable;
 use crate::environment::Context;
 use crate::events::Events;
 use crate::images::ensure::Puller;
+use crate::logs::Logs;
 use crate::objects::Objects;
 use crate::pod::{PodExt, as_container, is_sidecar};
 use crate::pod_runtime::{Container, PodRuntime};
@@ -27,6 +29,8 @@ use crate::pod_workers::{Outcome, Work};
 use crate::pods::PodStore;
 use crate::probes::Probes;
 use crate::proto::cri::{ContainerState, PodSandboxConfig};
+use crate::qos;
+use crate::resize::{self, Pending};
 use crate::services::Services;
 use crate::status::{self, Waiting, writer};
 use crate::volumes::tokens::Tokens;
@@ -54,14 +58,27 @@ pub(crate) struct Syncer {
     pub node_addresses: Vec<String>,
     pub cluster_dns: ClusterDns,
     pub allocatable: Allocatable,
+    pub max_pods: usize,
+    pub has_app_armor: bool,
     /// `pods/<uid>` below it is a pod's own directory.
     pub directory: PathBuf,
-    pub logs: PathBuf,
+    pub log_directory: PathBuf,
+    pub logs: Logs,
     /// Why containers wait, by pod UID: known from the last attempt to start them.
     pub waiting: Mutex<HashMap<Box<str>, Waiting>>,
     pub backoffs: Mutex<Backoffs>,
 }
 
+/// What of a pod's work its status must tell beside what runs.
+#[derive(Default)]
+struct State {
+    is_terminal: bool,
+    pending: Option<Pending>,
+    resized: HashSet<String>,
+}
+
+/// A resize that waits for others to need less is looked at again after this.
+const RETRY_RESIZE: Duration = Duration::from_secs(180);
 /// Upstream: backOffPeriod, and what a runtime that is away costs.
 const RETRY: Duration = Duration::from_secs(10);
 const RETRY_RUNTIME: Duration = Duration::from_secs(1);
@@ -114,27 +131,84 @@ impl Syncer {
     }
 
     async fn sync(self: &Arc<Self>, object: &Object, pod: &Pod) -> Result<Outcome, SyncError> {
-        let mut runtime = self.read(pod).await?;
-        self.objects.need(pod.uid(), volumes::references(pod));
-        if self.publish(object, pod, &runtime, false).await? {
+        if let Some(rejection) = self.rejection(pod) {
+            self.events.warning(pod, rejection.reason, rejection.message.clone());
+            self.write(object, pod, &admission::rejected(pod, &rejection)).await?;
             return Ok(Outcome::Completed);
         }
+        let mut runtime = self.read(pod).await?;
+        self.objects.need(pod.uid(), volumes::references(pod));
+        let mut state = State { pending: self.resize_pending(pod), ..State::default() };
+        if self.publish(object, pod, &runtime, &state).await? {
+            return Ok(Outcome::Completed);
+        }
+        let pod = &*match state.pending {
+            Some(_) => Cow::Owned(resize::keep_present(pod)),
+            None => Cow::Borrowed(pod),
+        };
         let actions = actions::compute(pod, &runtime, |id| self.probes.health(id));
         if actions.kill_pod && actions.create_sandbox.is_none() {
             self.kill_all(pod, &runtime, DEFAULT_GRACE).await?;
         }
         let mounted = self.prepare(pod, &runtime).await?;
         let now = jiff::Timestamp::from_second(self.clock.since_epoch().as_secs() as i64).unwrap_or_default();
-        let mut again = mounted.again.into_iter().chain(pod.time_left(now)).min();
+        let deferred = state.pending.as_ref().map(|_| RETRY_RESIZE);
+        let mut again = mounted.again.into_iter().chain(pod.time_left(now)).chain(deferred).min();
         if actions != Actions::default() {
+            state.resized = self.resize(pod, &runtime, &actions.resize).await;
             runtime = self.apply(pod, runtime, &actions, &mounted, &mut again).await?;
         }
+        self.cgroups.settle(pod).map_err(|error| SyncError::Files("pod cgroup", error))?;
         self.probes.follow(pod, &runtime, self);
+        self.logs.follow(pod, &runtime);
         let object = self.pods.get(pod.uid()).unwrap_or_else(|| object.clone());
-        if self.publish(&object, &object.decode().map_err(coracle_client::Error::from)?, &runtime, false).await? {
+        let pod: Pod = object.decode().map_err(coracle_client::Error::from)?;
+        if self.publish(&object, &pod, &runtime, &state).await? {
             return Ok(Outcome::Completed);
         }
         Ok(Outcome::Synced { again })
+    }
+
+    /// A pod that has not begun here is looked at before it does. Static pods are the administrator's word.
+    fn rejection(&self, pod: &Pod) -> Option<Rejection> {
+        let has_begun = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        if has_begun || pod.is_static() {
+            return None;
+        }
+        let others = self.others(pod, |other| other.status.as_ref().is_some_and(|status| status.start_time.is_some()));
+        let node = Node { allocatable: &self.allocatable, max_pods: self.max_pods, has_app_armor: self.has_app_armor };
+        admission::rejection(pod, &others, &node)
+    }
+
+    /// Whether a resize must wait; other pods are looked at only where something is to change.
+    fn resize_pending(&self, pod: &Pod) -> Option<Pending> {
+        let is_changed = resize::is_wanted(pod);
+        is_changed.then(|| resize::pending(pod, &self.others(pod, |_| true), &self.allocatable)).flatten()
+    }
+
+    /// The node's other pods that have not ended.
+    fn others(&self, pod: &Pod, wanted: impl Fn(&Pod) -> bool) -> Vec<Pod> {
+        let others = self.pods.all().into_iter().filter(|other| *other.meta().uid != *pod.uid());
+        let is_active = |pod: &Pod| {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            !matches!(phase, Some("Failed" | "Succeeded"))
+        };
+        others.filter_map(|other| other.decode().ok()).filter(|pod| is_active(pod) && wanted(pod)).collect()
+    }
+
+    /// Gives running containers the resources that are wanted; answers with the names of those that have them now.
+    async fn resize(&self, pod: &Pod, runtime: &PodRuntime, names: &[String]) -> HashSet<String> {
+        let mut resized = HashSet::new();
+        for name in names {
+            let spec = pod.spec().containers.iter().chain(pod.init_containers()).find(|spec| spec.name == *name);
+            let (Some(spec), Some(container)) = (spec, runtime.container(name)) else { continue };
+            let resources = qos::resources(pod.spec(), spec, self.allocatable.memory);
+            match self.cri.update_container(&container.status.id, resources).await {
+                Ok(()) => drop(resized.insert(name.clone())),
+                Err(error) => self.events.warning_of(pod, name, "ResizeError", error.to_string()),
+            }
+        }
+        resized
     }
 
     /// The pod's cgroup, directory and volumes.
@@ -170,7 +244,8 @@ impl Syncer {
         let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         let attempt =
             actions.create_sandbox.or_else(|| Some(runtime.sandboxes.first()?.metadata.as_ref()?.attempt)).unwrap_or(0);
-        let config = sandbox::config(pod, attempt, &self.cluster_dns, &resolv, &self.logs, self.cgroups.pod_path(pod));
+        let config =
+            sandbox::config(pod, attempt, &self.cluster_dns, &resolv, &self.log_directory, self.cgroups.pod_path(pod));
         if actions.create_sandbox.is_some() {
             std::fs::create_dir_all(&config.log_directory).map_err(|error| SyncError::Files("log directory", error))?;
             self.check_network(pod).await?;
@@ -243,7 +318,7 @@ impl Syncer {
         if runtime.has_running() {
             return Ok(Outcome::Failed { retry: RETRY_RUNTIME });
         }
-        self.publish(object, pod, &runtime, true).await?;
+        self.publish(object, pod, &runtime, &State { is_terminal: true, ..State::default() }).await?;
         Ok(Outcome::Terminated)
     }
 
@@ -267,11 +342,12 @@ impl Syncer {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
         self.backoffs.lock().unwrap_or_else(PoisonError::into_inner).retain(|(owner, _), _| *owner != uid);
         self.probes.end(&uid);
+        self.logs.forget(&uid);
         self.objects.need(&uid, Default::default());
         if let Some(object) = self.pods.remove(&uid)
             && let Ok(pod) = object.decode::<Pod>()
         {
-            let _ = std::fs::remove_dir_all(sandbox::log_directory(&self.logs, &pod));
+            let _ = std::fs::remove_dir_all(sandbox::log_directory(&self.log_directory, &pod));
         }
         if let Err(error) = self.remove_from_runtime(&uid).await {
             tracing::warn!(%uid, %error, "a pod's remains cannot be removed from the runtime");
@@ -352,21 +428,28 @@ impl Syncer {
         object: &Object,
         pod: &Pod,
         runtime: &PodRuntime,
-        is_terminal: bool,
+        state: &State,
     ) -> Result<bool, SyncError> {
-        let mut new = self.status(pod, runtime, is_terminal);
+        let mut new = self.status(pod, runtime, state);
         let is_settled = |status: &PodStatus| matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
         let is_over = is_settled(&new);
         let old = pod.status.clone().unwrap_or_default();
-        if is_over && !is_terminal && !is_settled(&old) {
+        if is_over && !state.is_terminal && !is_settled(&old) {
             // Said only when nothing of it runs any more. Upstream: status_manager.go mergePodStatus.
             new =
                 PodStatus { phase: old.phase.clone(), reason: old.reason.clone(), message: old.message.clone(), ..new };
         }
+        self.write(object, pod, &new).await?;
+        Ok(is_over)
+    }
+
+    /// Brings a status to the API if it is another than there.
+    async fn write(&self, object: &Object, pod: &Pod, new: &PodStatus) -> Result<(), SyncError> {
+        let old = pod.status.clone().unwrap_or_default();
         if pod.is_static() {
-            return Ok(is_over);
+            return Ok(());
         }
-        if let Some(patch) = writer::patch(pod.uid(), &old, &new).map_err(coracle_client::Error::from)? {
+        if let Some(patch) = writer::patch(pod.uid(), &old, new).map_err(coracle_client::Error::from)? {
             match writer::write(&self.client, object, &patch).await {
                 Ok(written) => self.pods.put_newer(written),
                 // Gone, or another pod of that name by now: the source will say so.
@@ -374,17 +457,19 @@ impl Syncer {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(is_over)
+        Ok(())
     }
 
-    fn status(&self, pod: &Pod, runtime: &PodRuntime, is_terminal: bool) -> PodStatus {
+    fn status(&self, pod: &Pod, runtime: &PodRuntime, state: &State) -> PodStatus {
         let waiting =
             self.waiting.lock().unwrap_or_else(PoisonError::into_inner).get(pod.uid()).cloned().unwrap_or_default();
         let inputs = status::Inputs {
             waiting: &waiting,
             probes: &|id| self.probes.probed(id),
             node_addresses: &self.node_addresses,
-            is_terminal,
+            resized: &state.resized,
+            pending: state.pending.as_ref(),
+            is_terminal: state.is_terminal,
             now: jiff::Timestamp::from_second(self.clock.since_epoch().as_secs() as i64).unwrap_or_default(),
         };
         status::generate(pod, runtime, &inputs)

@@ -125,7 +125,7 @@ pub async fn run(
     let config = agent_config(&setup, &ranges)?;
     let agent = Agent::run(config, access.agent, access.client, shutdown.child()).await;
     let agent = agent.context("the node's agent")?;
-    let server = NodeServer::new(agent.handle.cri().clone());
+    let server = NodeServer::new(agent.handle.clone());
     started(server.clone());
     let listening = match &tls {
         Some(tls) => listen(&setup.node.addresses, &server, tls, &shutdown).await,

@@ -6,6 +6,7 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{dns, security};
+use crate::admission::sysctl_name;
 use crate::labels;
 use crate::pod::PodExt;
 use crate::proto::cri as wire;
@@ -57,7 +58,7 @@ pub fn config(
         linux: Some(wire::LinuxPodSandboxConfig {
             cgroup_parent: cgroup,
             security_context: Some(security::sandbox(pod)),
-            sysctls: sysctls.map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
+            sysctls: sysctls.map(|sysctl| (sysctl_name(&sysctl.name), sysctl.value.clone())).collect(),
             ..Default::default()
         }),
     }

@@ -89,6 +89,11 @@ fn file_system_size(path: &Path) -> u64 {
     nix::sys::statvfs::statvfs(path).map_or(0, |fs| fs.blocks() as u64 * fs.fragment_size() as u64)
 }
 
+/// Whether the kernel enforces AppArmor profiles.
+pub fn has_app_armor() -> bool {
+    std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'))
+}
+
 /// Go's name of the machine's architecture.
 pub(super) fn architecture() -> &'static str {
     match std::env::consts::ARCH {

@@ -85,6 +85,20 @@ async fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream, St
 
 /// Success is a code from 200 to 399.
 pub(crate) async fn http(get: &HTTPGetAction, spec: &Container, address: &str, limit: Duration) -> Result<(), String> {
+    match ask(get, spec, address, "kube-probe/1.37", limit).await? {
+        200..400 => Ok(()),
+        code => Err(format!("HTTP probe failed with statuscode: {code}")),
+    }
+}
+
+/// The status code of the answer. The error is what events say.
+pub(crate) async fn ask(
+    get: &HTTPGetAction,
+    spec: &Container,
+    address: &str,
+    agent: &str,
+    limit: Duration,
+) -> Result<u16, String> {
     let host = get.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(address);
     let port = port(&get.port, spec)?;
     let path = get.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
@@ -92,10 +106,8 @@ pub(crate) async fn http(get: &HTTPGetAction, spec: &Container, address: &str, l
     let ask = async {
         let stream = connect(host, port, limit).await?;
         let uri: Uri = path.parse().map_err(|error| format!("{path}: {error}"))?;
-        let mut request = Request::get(uri)
-            .header("user-agent", "kube-probe/1.37")
-            .header("accept", "*/*")
-            .header("connection", "close");
+        let mut request =
+            Request::get(uri).header("user-agent", agent).header("accept", "*/*").header("connection", "close");
         let mut has_host = false;
         for header in get.http_headers.iter().flatten() {
             has_host |= header.name.eq_ignore_ascii_case("host");
@@ -114,9 +126,7 @@ pub(crate) async fn http(get: &HTTPGetAction, spec: &Container, address: &str, l
         }
     };
     match tokio::time::timeout(limit, ask).await {
-        Ok(Ok(code)) if (200..400).contains(&code) => Ok(()),
-        Ok(Ok(code)) => Err(format!("HTTP probe failed with statuscode: {code}")),
-        Ok(Err(error)) => Err(error),
+        Ok(answer) => answer,
         Err(_) => Err(format!("Get \"http://{host}:{port}{path}\": context deadline exceeded")),
     }
 }

@@ -1,11 +1,12 @@
 //! The conditions that the node owns (upstream: pkg/kubelet/status/generate.go).
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Inputs;
 use crate::pod::{PodExt, is_sidecar};
 use crate::pod_runtime::PodRuntime;
+use crate::resize;
 
 /// What a condition says.
 struct Verdict {
@@ -49,6 +50,35 @@ pub(super) fn update(
         ("PodScheduled", Verdict::yes()),
     ] {
         set(status, kind, verdict, pod.metadata.generation, inputs);
+    }
+    resizing(status, pod, init, statuses, inputs);
+}
+
+/// PodResizePending and PodResizeInProgress are there while they are true, and else not.
+fn resizing(
+    status: &mut PodStatus,
+    pod: &Pod,
+    init: &[ContainerStatus],
+    statuses: &[ContainerStatus],
+    inputs: &Inputs,
+) {
+    let of = |specs: &[Container], statuses: &[ContainerStatus]| {
+        let running = |status: &ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
+        specs.iter().zip(statuses).any(|(spec, status)| running(status) && resize::change(spec, status).is_some())
+    };
+    let in_progress =
+        inputs.pending.is_none() && (of(&pod.spec().containers, statuses) || of(pod.init_containers(), init));
+    let pending = inputs.pending.map(|pending| Verdict {
+        status: true,
+        reason: pending.reason,
+        message: pending.message.clone(),
+    });
+    let in_progress = in_progress.then(Verdict::yes);
+    for (kind, verdict) in [("PodResizePending", pending), ("PodResizeInProgress", in_progress)] {
+        match verdict {
+            Some(verdict) => set(status, kind, verdict, pod.metadata.generation, inputs),
+            None => status.conditions.iter_mut().for_each(|list| list.retain(|condition| condition.type_ != kind)),
+        }
     }
 }
 

@@ -27,6 +27,8 @@ fn status_of(pod: &Pod, runtime: &PodRuntime, waiting: &Waiting) -> PodStatus {
         waiting,
         probes: &|_| Probed::default(),
         node_addresses: &addresses,
+        resized: &HashSet::new(),
+        pending: None,
         is_terminal: false,
         now: Timestamp::UNIX_EPOCH,
     };

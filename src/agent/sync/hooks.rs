@@ -9,6 +9,9 @@ use crate::pod::PodExt;
 use crate::pod_runtime::{Container, PodRuntime};
 use crate::probes::check;
 
+/// Where the grace period does not end it sooner.
+const HTTP_LIMIT: Duration = Duration::from_secs(30);
+
 impl Syncer {
     pub(super) async fn pre_stop(&self, pod: &Pod, container: &Container) {
         let all = pod.all_containers();
@@ -42,7 +45,8 @@ impl Syncer {
                 .next()
                 .or_else(|| self.node_addresses.first().cloned())
                 .unwrap_or_default();
-            return check::http(get, spec, &address, Duration::from_secs(30)).await;
+            // Whatever is answered: a hook is told, not asked.
+            return check::ask(get, spec, &address, "kube-lifecycle/1.37", HTTP_LIMIT).await.map(drop);
         }
         if let Some(sleep) = &hook.sleep {
             tokio::time::sleep(Duration::from_secs(sleep.seconds.max(0) as u64)).await;

@@ -152,6 +152,8 @@ fn merge(object: &mut Value, patch: &Value) {
             }
         }
         (Value::Array(present), Value::Array(items)) if items.iter().all(|item| item.get("type").is_some()) => {
+            let (gone, items): (Vec<_>, Vec<_>) = items.iter().partition(|item| item["$patch"] == "delete");
+            present.retain(|present| !gone.iter().any(|item| item["type"] == present["type"]));
             for item in items {
                 match present.iter_mut().find(|present| present["type"] == item["type"]) {
                     Some(present) => *present = item.clone(),

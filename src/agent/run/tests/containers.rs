@@ -38,3 +38,59 @@ async fn a_pod_fails_when_its_deadline_is_over_and_not_before_it_has_ended() {
     assert!(status["containerStatuses"][0]["state"]["terminated"].is_object(), "{status:#}");
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_container_gets_other_resources_in_place_or_by_a_restart() {
+    let node = TestNode::start().await;
+    let resources = |cpu: &str, memory: &str| {
+        let amounts = json!({"cpu": cpu, "memory": memory});
+        json!({"requests": amounts, "limits": amounts})
+    };
+    let mut container = shell("main", "trap 'exit 0' TERM; while true; do sleep 0.1; done");
+    container["resources"] = resources("100m", "64Mi");
+    container["resizePolicy"] = json!([{"resourceName": "memory", "restartPolicy": "RestartContainer"}]);
+    let path = node.create("p", "uid-p", json!({"containers": [container]}));
+    node.api.until(&path, is_ready).await;
+    let id = |pod: &Value| pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap().to_owned();
+    let first = id(&node.api.get(&path).unwrap());
+    let resize = async |cpu: &str, memory: &str| {
+        let wanted = resources(cpu, memory);
+        let mut pod = node.api.get(&path).unwrap();
+        pod["spec"]["containers"][0]["resources"] = wanted.clone();
+        node.api.put(&path, pod);
+        let settled = |pod: Option<&Value>| {
+            let conditions = pod.and_then(|pod| pod["status"]["conditions"].as_array()).cloned().unwrap_or_default();
+            is_ready(pod)
+                && pod.is_some_and(|pod| pod["status"]["containerStatuses"][0]["resources"] == wanted)
+                && !conditions.iter().any(|condition| condition["type"].as_str().unwrap().starts_with("PodResize"))
+        };
+        node.api.until(&path, settled).await;
+        node.api.get(&path).unwrap()
+    };
+    let quota = async |pod: &Value| {
+        let script = "cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us || cut -d' ' -f1 /sys/fs/cgroup/cpu.max";
+        let command = ["sh", "-c", script].map(str::to_owned).to_vec();
+        let id = id(pod).strip_prefix("containerd://").unwrap().to_owned();
+        let answer = node.runtime.cri.exec_sync(&id, command, Duration::ZERO).await.unwrap();
+        String::from_utf8(answer.stdout).unwrap().trim().to_owned()
+    };
+    for (cpu, expected) in [("200m", "20000"), ("50m", "5000")] {
+        let pod = resize(cpu, "64Mi").await;
+        assert_eq!((id(&pod), quota(&pod).await), (first.clone(), expected.to_owned()));
+    }
+    let pod = resize("50m", "96Mi").await;
+    assert_ne!(id(&pod), first);
+    assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 1);
+
+    let mut pod = node.api.get(&path).unwrap();
+    pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "9999".into();
+    node.api.put(&path, pod);
+    let infeasible = |pod: Option<&Value>| {
+        let conditions = pod.and_then(|pod| pod["status"]["conditions"].as_array()).cloned().unwrap_or_default();
+        conditions
+            .iter()
+            .any(|condition| condition["type"] == "PodResizePending" && condition["reason"] == "Infeasible")
+    };
+    node.api.until(&path, infeasible).await;
+    node.stop().await;
+}
