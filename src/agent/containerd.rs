@@ -2,6 +2,7 @@
 //!
 //! Containers belong to their shims, so they outlive containerd, and containerd outlives an agent that is killed.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub mod config;
 pub mod content;
 pub mod events;
 pub mod programs;
+pub mod registries;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +37,12 @@ pub enum ContainerdError {
     Missing(&'static str),
     #[error("{} holds no {program}: containerd, containerd-shim-runc-v2 and runc must all be there", directory.display())]
     Incomplete { directory: PathBuf, program: &'static str },
+    #[error("{path} cannot be used")]
+    Registries {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("cannot write {path}")]
     Files {
         path: PathBuf,
@@ -154,7 +162,10 @@ impl Supervisor {
         if std::fs::read_to_string(&path).is_ok_and(|present| present == text) {
             return Ok(false);
         }
-        std::fs::write(&path, text).map_err(|source| ContainerdError::Files { path, source })?;
+        // It may hold credentials.
+        let written = std::fs::write(&path, text)
+            .and_then(|()| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)));
+        written.map_err(|source| ContainerdError::Files { path, source })?;
         Ok(true)
     }
 

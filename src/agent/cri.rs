@@ -203,6 +203,10 @@ impl Cri {
         Ok(call!(self.image.list_images(wire::ListImagesRequest { filter: None }))?.images)
     }
 
+    pub async fn remove_image(&self, image: &str) -> Result<(), RuntimeError> {
+        call!(self.image.remove_image(wire::RemoveImageRequest { image: Some(spec(image)) })).map(drop)
+    }
+
     /// The reference of the image that was pulled.
     pub async fn pull_image(
         &self,

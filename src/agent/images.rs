@@ -7,6 +7,7 @@ use coracle_base::backoff::{Backoff, Shape};
 use crate::cri::{Cri, RuntimeError};
 
 pub mod archive;
+pub mod collect;
 pub mod contents;
 pub mod credentials;
 pub mod ensure;

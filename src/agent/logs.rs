@@ -11,14 +11,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use coracle_base::directory_watch::DirectoryWatch;
+use coracle_base::directory_watch::FilesWatch;
 use coracle_base::task::{self, Task};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::cri::{Cri, RuntimeError};
 use crate::pod::PodExt;
 use crate::pod_runtime::PodRuntime;
-use k8s_openapi::api::core::v1::Pod;
 
 /// containerLogMaxSize and containerLogMaxFiles, as upstream defaults them.
 const LARGE: u64 = 10 << 20;
@@ -31,22 +33,26 @@ const NAME_LIMIT: usize = 255;
 /// The logs of running containers. Cloning is a reference count.
 #[derive(Clone)]
 pub struct Logs {
-    cri: Cri,
     /// `/var/log/containers` of the installed service.
     links: Arc<PathBuf>,
     /// By container ID.
-    watched: Arc<Mutex<HashMap<Box<str>, Watched>>>,
+    watched: Shared,
+    /// A container has begun.
+    begun: Arc<Notify>,
+    _task: Arc<Task<()>>,
 }
 
 struct Watched {
     pod: Box<str>,
     link: PathBuf,
-    _task: Task<()>,
+    path: PathBuf,
 }
 
 impl Logs {
     pub fn new(cri: Cri, links: PathBuf) -> Self {
-        Self { cri, links: Arc::new(links), watched: Arc::default() }
+        let (watched, begun) = (Shared::default(), Arc::new(Notify::new()));
+        let task = task::spawn("log sizes", watch(cri, Arc::clone(&watched), Arc::clone(&begun)));
+        Self { links: Arc::new(links), watched, begun, _task: Arc::new(task) }
     }
 
     /// Links the logs of the containers that the runtime has of the pod, and looks after those of running ones.
@@ -70,8 +76,8 @@ impl Logs {
             if let Err(error) = linked {
                 tracing::warn!(%error, link = %link.display(), "a log is not linked");
             }
-            let task = task::spawn("log size", watch(self.cri.clone(), id.clone(), PathBuf::from(path)));
-            watched.insert(id.as_str().into(), Watched { pod: pod.uid().into(), link, _task: task });
+            watched.insert(id.as_str().into(), Watched { pod: pod.uid().into(), link, path: path.into() });
+            self.begun.notify_one();
         }
     }
 
@@ -109,24 +115,44 @@ fn link_to(path: &Path, link: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(path, link)
 }
 
-/// Looks after one log until its container is gone.
-async fn watch(cri: Cri, id: String, path: PathBuf) {
+type Shared = Arc<Mutex<HashMap<Box<str>, Watched>>>;
+
+/// Looks at all logs when a container has begun, and a moment after one was written to.
+async fn watch(cri: Cri, watched: Shared, begun: Arc<Notify>) {
+    let mut files = match FilesWatch::new() {
+        Ok(files) => files,
+        Err(error) => return tracing::error!(%error, "logs are not rotated"),
+    };
+    let mut due: Option<Instant> = None;
     loop {
-        // The watch is on the file that is there now: after a rotation that is another one.
-        let Ok(mut written) = DirectoryWatch::of_file(&path) else { return };
-        if is_large(&path) {
-            if let Err(error) = rotate(&cri, &id, &path).await {
-                tracing::warn!(%error, path = %path.display(), "a log is not rotated");
-                tokio::time::sleep(PAUSE).await;
+        tokio::select! {
+            () = begun.notified() => look(&cri, &watched, &files).await,
+            written = files.event(), if due.is_none() => match written {
+                Ok(()) => due = Some(Instant::now() + PAUSE),
+                Err(error) => return tracing::error!(%error, "logs are not rotated any more"),
+            },
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                due = None;
+                look(&cri, &watched, &files).await;
             }
-            continue;
         }
-        if written.event().await.is_err() {
-            return;
+    }
+}
+
+/// Asks to be told of the next write to each log, and rotates those that are large.
+async fn look(cri: &Cri, watched: &Shared, files: &FilesWatch) {
+    let logs: Vec<(Box<str>, PathBuf)> = {
+        let watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.iter().map(|(id, entry)| (id.clone(), entry.path.clone())).collect()
+    };
+    for (id, path) in logs {
+        if is_large(&path)
+            && let Err(error) = rotate(cri, &id, &path).await
+        {
+            tracing::warn!(%error, path = %path.display(), "a log is not rotated");
         }
-        // No watch while it waits: what is written meanwhile wakes nobody.
-        drop(written);
-        tokio::time::sleep(PAUSE).await;
+        // A log that is gone has a container that is gone.
+        let _ = files.once(&path);
     }
 }
 

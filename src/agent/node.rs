@@ -22,6 +22,8 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::cri::Cri;
+use crate::proto::cri::Image;
 pub use facts::{Facts, has_app_armor};
 
 /// What is said of this node when it registers.
@@ -55,16 +57,25 @@ pub enum Readiness {
     NotReady(String),
 }
 
-/// Registers the node and keeps its Node and Lease until shutdown. `runtime` is the runtime's name and version, `containerd://2.1.0`.
+/// What a node's own objects are kept with.
+pub struct Inputs {
+    pub registration: Registration,
+    /// The runtime's name and version, `containerd://2.1.0`.
+    pub runtime: String,
+    pub source: Arc<dyn ObjectSource>,
+    pub client: kube::Client,
+    pub cri: Cri,
+}
+
+/// Registers the node and keeps its Node and Lease until shutdown. `images` changes when the node's images do.
 pub async fn run(
-    registration: Registration,
-    runtime: String,
-    source: Arc<dyn ObjectSource>,
-    client: kube::Client,
+    inputs: Inputs,
     mut readiness: watch::Receiver<Readiness>,
+    mut images: watch::Receiver<u64>,
     shutdown: Shutdown,
 ) {
-    let keeper = Keeper { registration, runtime, source, client };
+    let Inputs { registration, runtime, source, client, cri } = inputs;
+    let keeper = Keeper { registration, runtime, source, client, cri };
     let mut backoff = Backoff::new(Shape::doubling(Duration::from_millis(50), Duration::from_secs(7)));
     let registered = loop {
         match shutdown.bound(register(&keeper.registration, &keeper.client)).await {
@@ -80,7 +91,7 @@ pub async fn run(
     let lease = lease::renew(keeper.client.clone(), keeper.registration.name.clone(), uid);
     tokio::select! {
         () = lease => {}
-        () = keeper.follow(&mut readiness) => {}
+        () = keeper.follow(&mut readiness, &mut images) => {}
         () = shutdown.begun() => {}
     }
 }
@@ -135,6 +146,7 @@ struct Keeper {
     runtime: String,
     source: Arc<dyn ObjectSource>,
     client: kube::Client,
+    cri: Cri,
 }
 
 impl Keeper {
@@ -142,13 +154,14 @@ impl Keeper {
         Api::all(self.client.clone())
     }
 
-    /// Writes the status at once, when readiness changes, and when the Node says otherwise: a control plane that did not
+    /// Writes the status at once, when readiness or the images change, and when the Node says otherwise: a control plane that did not
     /// hear of this node for a while has marked it unknown.
-    async fn follow(&self, readiness: &mut watch::Receiver<Readiness>) {
+    async fn follow(&self, readiness: &mut watch::Receiver<Readiness>, images: &mut watch::Receiver<u64>) {
         let mut nodes = self.own_node();
         let mut backoff = Backoff::new(Shape::doubling(Duration::from_millis(100), Duration::from_secs(10)));
         loop {
             let now = readiness.borrow_and_update().clone();
+            images.mark_unchanged();
             while let Err(error) = self.write_status(&now).await {
                 tracing::warn!(%error, "node status is not written");
                 tokio::time::sleep(backoff.next_delay()).await;
@@ -161,6 +174,7 @@ impl Keeper {
                         Ok(()) => break,
                         Err(_) => return std::future::pending().await,
                     },
+                    Ok(()) = images.changed() => break,
                     Some(event) = nodes.next() => if let Ok(ObjectEvent::Applied(node)) = event && !agrees(&node, &now) {
                         break;
                     },
@@ -178,7 +192,10 @@ impl Keeper {
     async fn write_status(&self, readiness: &Readiness) -> Result<(), kube::Error> {
         let present = self.api().get(&self.registration.name).await?;
         let facts = Facts::read(&self.registration.storage);
-        let status = self.status(&facts, readiness, &present, Timestamp::now());
+        let mut status = self.status(&facts, readiness, &present, Timestamp::now());
+        if let Ok(images) = self.cri.images().await {
+            status["images"] = shown(images);
+        }
         let patch = Patch::Strategic(json!({"status": status}));
         self.api().patch_status(&self.registration.name, &PatchParams::default(), &patch).await.map(drop)
     }
@@ -200,6 +217,16 @@ impl Keeper {
             "nodeInfo": facts.node_info(&self.runtime),
         })
     }
+}
+
+/// The largest images, as many as upstream shows (nodeStatusMaxImages).
+fn shown(mut images: Vec<Image>) -> Value {
+    images.sort_by_key(|image| (std::cmp::Reverse(image.size), image.id.clone()));
+    let show = |image: Image| {
+        let names: Vec<String> = image.repo_digests.into_iter().chain(image.repo_tags).collect();
+        json!({"names": names, "sizeBytes": image.size})
+    };
+    images.into_iter().take(50).map(show).collect()
 }
 
 /// Whether the Node's Ready condition is what this node says of itself.

@@ -9,6 +9,8 @@ use coracle_api::Object;
 #[derive(Clone, Default)]
 pub struct PodStore {
     pods: Arc<RwLock<HashMap<Box<str>, Object>>>,
+    /// What the API shows of static pods, by namespace and name.
+    mirrors: Arc<RwLock<HashMap<(Box<str>, Box<str>), Object>>>,
 }
 
 impl PodStore {
@@ -20,6 +22,34 @@ impl PodStore {
     pub fn named(&self, namespace: &str, name: &str) -> Option<Object> {
         let pods = self.pods.read().unwrap_or_else(PoisonError::into_inner);
         pods.values().find(|pod| &*pod.meta().name == name && &*pod.meta().namespace == namespace).cloned()
+    }
+
+    /// The API's picture of the static pod of that name.
+    pub fn mirror(&self, namespace: &str, name: &str) -> Option<Object> {
+        let mirrors = self.mirrors.read().unwrap_or_else(PoisonError::into_inner);
+        mirrors.get(&(namespace.into(), name.into())).cloned()
+    }
+
+    pub fn mirrors(&self) -> Vec<Object> {
+        self.mirrors.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Keeps the newer form, as `put_newer`; revisions grow over deletions too.
+    pub fn put_mirror(&self, mirror: Object) {
+        let mut mirrors = self.mirrors.write().unwrap_or_else(PoisonError::into_inner);
+        let key = (mirror.meta().namespace.clone(), mirror.meta().name.clone());
+        if mirrors.get(&key).is_none_or(|present| present.revision() <= mirror.revision()) {
+            mirrors.insert(key, mirror);
+        }
+    }
+
+    /// Forgets this mirror, and no newer one of its name.
+    pub fn remove_mirror(&self, mirror: &Object) {
+        let mut mirrors = self.mirrors.write().unwrap_or_else(PoisonError::into_inner);
+        let key = (mirror.meta().namespace.clone(), mirror.meta().name.clone());
+        if mirrors.get(&key).is_some_and(|present| present.meta().uid == mirror.meta().uid) {
+            mirrors.remove(&key);
+        }
     }
 
     pub fn all(&self) -> Vec<Object> {

@@ -22,10 +22,12 @@ use crate::config::dns::ClusterDns;
 use crate::containerd::config::Settings;
 use crate::containerd::content::ContentStore;
 use crate::containerd::programs::Programs;
+use crate::containerd::registries::Registries;
 use crate::containerd::{self, Containerd, ContainerdError, events};
 use crate::cri::{Cri, RuntimeError};
 use crate::downward::Allocatable;
 use crate::handle::NodeHandle;
+use crate::images::collect::Images;
 use crate::images::pause;
 use crate::logs::Logs;
 use crate::node::{self, Facts as Machine, Readiness, Registration};
@@ -64,7 +66,7 @@ pub struct AgentConfig {
     pub runtime_programs: Option<PathBuf>,
     pub cni_config: PathBuf,
     pub cni_binaries: PathBuf,
-    /// Directory of `hosts.toml` files per registry; empty for none.
+    /// `registries.yaml`, which need not be there.
     pub registries: PathBuf,
     pub cluster_dns: ClusterDns,
 }
@@ -195,14 +197,25 @@ impl Agent {
                 let _ = wake.send(Message::Woken(uid)).await;
             }
         }));
-        tasks.push(task::spawn("runtime events", follow(cri.clone(), socket, generation.clone(), sender.clone())));
+        let content = config.runtime_socket.is_none().then(|| ContentStore::new(&socket));
+        let (images, images_changed) = Images::new(cri.clone(), content, config.directory.clone());
+        tasks.push(task::spawn(
+            "runtime events",
+            follow(cri.clone(), socket, generation.clone(), sender.clone(), images),
+        ));
         let runtime = format!("{}://{}", version.runtime_name, version.runtime_version);
         let (ready, readiness) =
             watch::channel(Readiness::NotReady("container runtime status check has not run yet".to_owned()));
+        let of_node = cri.clone();
         tasks.push(task::spawn("runtime health", watch_health(cri, generation.clone(), ready)));
         tasks.push(task::spawn(
             "node",
-            node::run(config.registration.clone(), runtime, source, client, readiness, shutdown.clone()),
+            node::run(
+                node::Inputs { registration: config.registration.clone(), runtime, source, client, cri: of_node },
+                readiness,
+                images_changed,
+                shutdown.clone(),
+            ),
         ));
         let workers = Driver {
             workers: PodWorkers::default(),
@@ -228,15 +241,22 @@ impl Agent {
 
 async fn start_runtime(config: &AgentConfig, shutdown: Shutdown) -> Result<Containerd, ContainerdError> {
     let directory = config.directory.join("containerd");
+    let file = &config.registries;
+    let registries =
+        Registries::read(file).map_err(|source| ContainerdError::Registries { path: file.clone(), source })?;
     let settings = Settings {
         root: directory.join("root"),
         state: PathBuf::from(format!("/run/coracle-{}/containerd", config.instance)),
         cni_config: config.cni_config.clone(),
         cni_binaries: config.cni_binaries.clone(),
         sandbox_image: pause::NAME.to_owned(),
-        registries: config.registries.clone(),
+        registries,
+        hosts: directory.join("hosts"),
         restrict_oom_score: !containerd::may_adjust_oom_score(),
     };
+    let hosts = &settings.hosts;
+    let written = settings.registries.write(hosts);
+    written.map_err(|source| ContainerdError::Files { path: hosts.clone(), source })?;
     let programs = Programs::find(config.runtime_programs.as_deref())?;
     containerd::start(&directory, programs, &settings, shutdown).await
 }
@@ -300,7 +320,13 @@ fn health(conditions: Result<Vec<wire::RuntimeCondition>, RuntimeError>) -> Read
 }
 
 /// Turns the runtime's events into wakes; lists all when the runtime was restarted, and every minute.
-async fn follow(cri: Cri, socket: PathBuf, mut generation: watch::Receiver<u64>, sender: mpsc::Sender<Message>) {
+async fn follow(
+    cri: Cri,
+    socket: PathBuf,
+    mut generation: watch::Receiver<u64>,
+    sender: mpsc::Sender<Message>,
+    mut images: Images,
+) {
     loop {
         if generation.wait_for(|generation| *generation > 0).await.is_err() {
             // The supervisor is gone, or there is none: the last value stands.
@@ -332,6 +358,9 @@ async fn follow(cri: Cri, socket: PathBuf, mut generation: watch::Receiver<u64>,
                 () = tokio::time::sleep_until(next_list) => {
                     if let Ok(listed) = list(&cri).await && sender.send(Message::Listed(listed)).await.is_err() {
                         return;
+                    }
+                    if let Err(error) = images.look().await {
+                        tracing::debug!(%error, "images are not listed");
                     }
                     next_list = Instant::now() + std::mem::replace(&mut pause, relist);
                 }
@@ -444,12 +473,46 @@ impl Driver {
                 let deletion_grace = facts(&object).and_then(|facts| facts.deletion_grace);
                 self.step(&uid, Event::Removed { deletion_grace });
             }
+            PodEvent::Mirror(mirror) => {
+                self.syncer.pods.put_mirror(mirror.clone());
+                self.mirror_changed(mirror, sources);
+            }
+            PodEvent::MirrorGone(mirror) => {
+                self.syncer.pods.remove_mirror(&mirror);
+                self.mirror_changed(mirror, sources);
+            }
             PodEvent::Synced => {
                 self.synced += 1;
                 if self.synced == sources {
                     self.remove_orphans();
+                    for mirror in self.syncer.pods.mirrors() {
+                        self.mirror_changed(mirror, sources);
+                    }
                 }
             }
+        }
+    }
+
+    /// The static pod is told when its mirror may have to be made anew; a mirror of nothing goes.
+    fn mirror_changed(&mut self, mirror: Object, sources: usize) {
+        let meta = mirror.meta();
+        match self.syncer.pods.named(&meta.namespace, &meta.name) {
+            Some(pod) => {
+                let is_missing = self.syncer.pods.mirror(&meta.namespace, &meta.name).is_none();
+                if is_missing || facts(&mirror).is_some_and(|facts| facts.deletion_grace.is_some()) {
+                    self.step(&pod.meta().uid.clone(), Event::Woken);
+                }
+            }
+            None if self.synced >= sources => {
+                let syncer = self.syncer.clone();
+                task::spawn("mirror", async move {
+                    if let Err(error) = syncer.delete_mirror(&mirror).await {
+                        tracing::warn!(%error, "the mirror of a static pod that is gone is not deleted");
+                    }
+                })
+                .detach();
+            }
+            None => {}
         }
     }
 

@@ -19,6 +19,9 @@ pub enum PodEvent {
     Set(Object),
     /// The source does not have the pod any more; its last form.
     Gone(Object),
+    /// The API's picture of a static pod, which is no pod to run.
+    Mirror(Object),
+    MirrorGone(Object),
     /// Everything that the source has at its start has come.
     Synced,
 }
@@ -60,26 +63,30 @@ impl Known {
                 self.unseen = Some(self.pods.keys().cloned().collect());
                 Vec::new()
             }
-            // The API's picture of a static pod is not a pod to run.
-            ObjectEvent::Applied(pod) if is_mirror(&pod) => Vec::new(),
             ObjectEvent::Applied(pod) => {
                 let key = key(&pod);
                 if let Some(unseen) = &mut self.unseen {
                     unseen.retain(|name| *name != key);
                 }
                 let former = self.pods.insert(key, pod.clone()).filter(|former| former.meta().uid != pod.meta().uid);
-                former.map(PodEvent::Gone).into_iter().chain([PodEvent::Set(pod)]).collect()
+                former.map(gone).into_iter().chain([set(pod)]).collect()
             }
-            ObjectEvent::Deleted(pod) => {
-                self.pods.remove(&key(&pod)).map(|_| PodEvent::Gone(pod)).into_iter().collect()
-            }
+            ObjectEvent::Deleted(pod) => self.pods.remove(&key(&pod)).map(|_| gone(pod)).into_iter().collect(),
             ObjectEvent::Synced(_) => {
                 let gone = self.unseen.take().unwrap_or_default();
-                let gone = gone.iter().filter_map(|key| self.pods.remove(key)).map(PodEvent::Gone);
+                let gone = gone.iter().filter_map(|key| self.pods.remove(key)).map(self::gone);
                 gone.chain([PodEvent::Synced]).collect()
             }
         }
     }
+}
+
+fn set(pod: Object) -> PodEvent {
+    if is_mirror(&pod) { PodEvent::Mirror(pod) } else { PodEvent::Set(pod) }
+}
+
+fn gone(pod: Object) -> PodEvent {
+    if is_mirror(&pod) { PodEvent::MirrorGone(pod) } else { PodEvent::Gone(pod) }
 }
 
 fn key(pod: &Object) -> Box<str> {

@@ -11,7 +11,7 @@ use coracle_base::clock::Clock;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use k8s_openapi::api::node::v1::RuntimeClass;
 
-use crate::actions::{self, Actions};
+use crate::actions::{self, Actions, Kill, ProbeKind};
 use crate::admission::{self, Node, Rejection};
 use crate::cgroups::Cgroups;
 use crate::config::dns::ClusterDns;
@@ -37,6 +37,7 @@ use crate::volumes::tokens::Tokens;
 use crate::volumes::{self, Mounted};
 
 mod hooks;
+mod mirror;
 mod start;
 
 /// Crash back-off by pod UID and container: the present delay and when it was last lengthened.
@@ -106,8 +107,8 @@ impl Syncer {
     /// One piece of work on one pod; may be dropped at any await and begun anew.
     pub async fn work(self: Arc<Self>, uid: Box<str>, work: Work) -> Outcome {
         let Some(object) = self.pods.get(&uid) else { return Outcome::CleanedUp };
-        let pod: Pod = match object.decode() {
-            Ok(pod) => pod,
+        let pod = match object.decode::<Pod>() {
+            Ok(pod) => self.with_mirrored_status(pod),
             Err(error) => {
                 tracing::error!(%uid, %error, "a pod cannot be decoded");
                 return Outcome::Failed { retry: Duration::from_secs(300) };
@@ -162,7 +163,9 @@ impl Syncer {
         self.probes.follow(pod, &runtime, self);
         self.logs.follow(pod, &runtime);
         let object = self.pods.get(pod.uid()).unwrap_or_else(|| object.clone());
-        let pod: Pod = object.decode().map_err(coracle_client::Error::from)?;
+        let pod = self.with_mirrored_status(object.decode().map_err(coracle_client::Error::from)?);
+        let is_unmirrored = pod.is_static() && self.pods.mirror(pod.namespace(), pod.name()).is_none();
+        again = again.into_iter().chain(is_unmirrored.then_some(RETRY)).min();
         if self.publish(&object, &pod, &runtime, &state).await? {
             return Ok(Outcome::Completed);
         }
@@ -238,8 +241,7 @@ impl Syncer {
             let Some(container) = runtime.containers.iter().find(|container| container.status.id == kill.id) else {
                 continue;
             };
-            let grace = pod.spec().termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE);
-            self.kill(pod, container, &kill.message, grace).await?;
+            self.kill(pod, container, &kill.message, grace_of(pod, kill)).await?;
         }
         let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         let attempt =
@@ -348,6 +350,12 @@ impl Syncer {
             && let Ok(pod) = object.decode::<Pod>()
         {
             let _ = std::fs::remove_dir_all(sandbox::log_directory(&self.log_directory, &pod));
+            let is_last = self.pods.named(pod.namespace(), pod.name()).is_none();
+            if let Some(mirror) = self.pods.mirror(pod.namespace(), pod.name()).filter(|_| pod.is_static() && is_last)
+                && let Err(error) = self.delete_mirror(&mirror).await
+            {
+                tracing::warn!(%error, name = pod.name(), "a static pod's mirror is not deleted");
+            }
         }
         if let Err(error) = self.remove_from_runtime(&uid).await {
             tracing::warn!(%uid, %error, "a pod's remains cannot be removed from the runtime");
@@ -447,6 +455,9 @@ impl Syncer {
     async fn write(&self, object: &Object, pod: &Pod, new: &PodStatus) -> Result<(), SyncError> {
         let old = pod.status.clone().unwrap_or_default();
         if pod.is_static() {
+            if let Err(error) = self.write_mirror(object, pod, new).await {
+                tracing::warn!(%error, ns = pod.namespace(), name = pod.name(), "a static pod's mirror is not written");
+            }
             return Ok(());
         }
         if let Some(patch) = writer::patch(pod.uid(), &old, new).map_err(coracle_client::Error::from)? {
@@ -489,6 +500,18 @@ impl Syncer {
     pub fn pod_directory(&self, uid: &str) -> PathBuf {
         self.directory.join("pods").join(uid)
     }
+}
+
+/// Seconds for a single container: what the probe that failed says (KEP-2238), else the pod.
+fn grace_of(pod: &Pod, kill: &Kill) -> i64 {
+    let containers = pod.spec().containers.iter().chain(pod.init_containers());
+    let spec = containers.into_iter().find(|spec| spec.name == kill.name);
+    let probe = spec.zip(kill.probe).and_then(|(spec, kind)| match kind {
+        ProbeKind::Startup => spec.startup_probe.as_ref(),
+        ProbeKind::Liveness => spec.liveness_probe.as_ref(),
+    });
+    let own = probe.and_then(|probe| probe.termination_grace_period_seconds);
+    own.or(pod.spec().termination_grace_period_seconds).unwrap_or(DEFAULT_GRACE)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

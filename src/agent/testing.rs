@@ -45,7 +45,8 @@ impl TestRuntime {
             cni_config: directory.path().join("cni/conf"),
             cni_binaries: directory.path().join("cni/bin"),
             sandbox_image: pause::NAME.to_owned(),
-            registries: PathBuf::new(),
+            registries: Default::default(),
+            hosts: base.join("hosts"),
             restrict_oom_score: !containerd::may_adjust_oom_score(),
         };
         write_cni(&settings);

@@ -1,6 +1,7 @@
 //! Tells when files of a directory change, by inotify; nothing polls.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -56,6 +57,33 @@ impl DirectoryWatch {
     }
 }
 
+/// Any number of files over one descriptor, of which a machine has few.
+pub struct FilesWatch {
+    inotify: Inotify,
+    /// The same descriptor.
+    events: pipe::Receiver,
+}
+
+impl FilesWatch {
+    pub fn new() -> io::Result<Self> {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+        let events = pipe::Receiver::from_owned_fd_unchecked(inotify.as_fd().try_clone_to_owned()?)?;
+        Ok(Self { inotify, events })
+    }
+
+    /// The next write to the file is told, and no other before this is called again; as often as one likes.
+    pub fn once(&self, file: &Path) -> io::Result<()> {
+        self.inotify.add_watch(file, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_ONESHOT)?;
+        Ok(())
+    }
+
+    /// Completes when one of them, it is not said which, was written to. Cancel-safe.
+    pub async fn event(&mut self) -> io::Result<()> {
+        let mut events = [0; 4096];
+        self.events.read(&mut events).await.map(drop)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +98,26 @@ mod tests {
         watch.changed().await.unwrap();
         let quiet = tokio::time::timeout(Duration::from_millis(50), watch.changed());
         assert!(quiet.await.is_err(), "nothing happened");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_told_of_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let (one, other) = (directory.path().join("a"), directory.path().join("b"));
+        let write = |path: &Path| std::fs::write(path, "1").unwrap();
+        write(&one);
+        write(&other);
+        let mut watch = FilesWatch::new().unwrap();
+        for _ in 0..2 {
+            watch.once(&one).unwrap();
+            watch.once(&other).unwrap();
+        }
+        write(&other);
+        watch.event().await.unwrap();
+        write(&other);
+        let quiet = tokio::time::timeout(Duration::from_millis(50), watch.event());
+        assert!(quiet.await.is_err(), "it was told of already");
+        write(&one);
+        watch.event().await.unwrap();
     }
 }

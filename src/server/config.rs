@@ -76,6 +76,8 @@ pub struct NodeConfig {
     pub container_runtime_endpoint: Option<String>,
     /// Directory of containerd, its shim and runc; `None` for those on PATH.
     pub runtime_programs: Option<PathBuf>,
+    /// `registries.yaml`, which need not be there.
+    pub private_registry: PathBuf,
     pub resolv_conf: Option<PathBuf>,
 }
 

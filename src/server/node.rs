@@ -231,7 +231,7 @@ fn agent_config(setup: &Setup, ranges: &[Prefix]) -> Result<AgentConfig, Error> 
         runtime_programs: node.runtime_programs.clone(),
         cni_config,
         cni_binaries,
-        registries: PathBuf::new(),
+        registries: node.private_registry.clone(),
         cluster_dns: ClusterDns { servers: dns, domain: network.cluster_domain.clone() },
     })
 }

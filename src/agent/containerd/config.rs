@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use super::registries::Registries;
+
 /// What the configuration depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -13,8 +15,9 @@ pub struct Settings {
     pub cni_config: PathBuf,
     pub cni_binaries: PathBuf,
     pub sandbox_image: String,
-    /// Directory of `hosts.toml` files per registry; empty for none.
-    pub registries: PathBuf,
+    pub registries: Registries,
+    /// Directory of `hosts.toml` files that `registries` is written to.
+    pub hosts: PathBuf,
     /// Without CAP_SYS_RESOURCE no score below our own can be given, and runc would fail on the attempt.
     pub restrict_oom_score: bool,
 }
@@ -73,14 +76,25 @@ pub fn render(settings: &Settings) -> String {
     line(format_args!("\n[{cri}.containerd.runtimes.runc.options]"));
     line(format_args!("Root = {}", quoted(&settings.state.join("runc"))));
     line(format_args!("SystemdCgroup = false"));
-    if !settings.registries.as_os_str().is_empty() {
-        line(format_args!("\n[{cri}.registry]\nconfig_path = {}", quoted(&settings.registries)));
+    line(format_args!("\n[{cri}.registry]\nconfig_path = {}", quoted(&settings.hosts)));
+    for (host, credentials) in settings.registries.credentials() {
+        line(format_args!("\n[{cri}.registry.configs.{}.auth]", string(host)));
+        for (key, value) in [
+            ("username", &credentials.username),
+            ("password", &credentials.password),
+            ("auth", &credentials.auth),
+            ("identitytoken", &credentials.identity_token),
+        ] {
+            if !value.is_empty() {
+                line(format_args!("{key} = {}", string(value)));
+            }
+        }
     }
     text
 }
 
 /// A TOML basic string.
-fn string(value: &str) -> String {
+pub(super) fn string(value: &str) -> String {
     let mut text = String::with_capacity(value.len() + 2);
     text.push('"');
     for character in value.chars() {
@@ -108,7 +122,8 @@ mod tests {
             cni_config: "/data/agent/cni/conf".into(),
             cni_binaries: "/data/agent/cni/\"bin".into(),
             sandbox_image: "pause:1".into(),
-            registries: PathBuf::new(),
+            registries: Registries::default(),
+            hosts: "/data/agent/containerd/hosts".into(),
             restrict_oom_score: true,
         };
         let text = render(&settings);
@@ -121,6 +136,5 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected} in\n{text}");
         }
-        assert!(!text.contains("config_path"));
     }
 }

@@ -1,5 +1,6 @@
 //! Writing images into containerd: blobs by digest, then a name that points at a manifest.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -16,6 +17,9 @@ use crate::proto::containerd::types::Descriptor;
 
 /// The namespace in which the CRI keeps its images and containers.
 pub const NAMESPACE: &str = "k8s.io";
+
+/// The label of images that are never removed for space; containerd 1.6 does not tell the CRI's clients of it.
+const PINNED: (&str, &str) = ("io.cri-containerd.pinned", "pinned");
 
 /// A piece of an image in memory.
 pub struct Blob {
@@ -136,9 +140,20 @@ impl ContentStore {
         self.name_image(&image.name, target).await
     }
 
+    /// Names of the images that stay whatever the disk has room for.
+    pub async fn pinned(&self) -> Result<HashSet<String>, RuntimeError> {
+        let mut client = images::images_client::ImagesClient::new(self.channel.clone());
+        let filters = vec![format!("labels.{:?}=={}", PINNED.0, PINNED.1)];
+        let answer = client.list(request(images::ListImagesRequest { filters }, None)).await;
+        let answer = answer.map_err(|status| RuntimeError::Refused { call: "images.list", status })?;
+        Ok(answer.into_inner().images.into_iter().map(|image| image.name).collect())
+    }
+
     /// Points `name` at a manifest or index that is in the store.
     pub async fn name_image(&self, name: &str, target: Descriptor) -> Result<(), RuntimeError> {
-        let labels = [("io.cri-containerd.image".to_owned(), "managed".to_owned())];
+        // What was brought by hand may be had from nowhere else.
+        let labels = [("io.cri-containerd.image", "managed"), (PINNED.0, PINNED.1)];
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let image = images::Image { name: name.to_owned(), labels: labels.into(), target: Some(target) };
         let mut client = images::images_client::ImagesClient::new(self.channel.clone());
         match client.create(request(images::CreateImageRequest { image: Some(image.clone()) }, None)).await {

@@ -1,5 +1,6 @@
 //! `/containerLogs`: streams a container's log file, following it until the container has ended.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -146,9 +147,21 @@ impl Follower {
             }
             match tokio::time::timeout(CHECK, events.event()).await {
                 Ok(event) => event?,
+                Err(_nothing_written) if self.is_rotated().await => {
+                    self.file = File::open(&self.path).await?;
+                    *events = DirectoryWatch::of_file(&self.path)?;
+                }
                 Err(_nothing_written) => ended = !self.is_running().await,
             }
         }
+    }
+
+    /// Whether another file than the one that is read has taken the log's place; all of the old one has been read by now.
+    async fn is_rotated(&self) -> bool {
+        let (Ok(own), Ok(present)) = (self.file.metadata().await, tokio::fs::metadata(&self.path).await) else {
+            return false;
+        };
+        (own.dev(), own.ino()) != (present.dev(), present.ino())
     }
 
     /// Sends whole lines out of `pending`; `false` when nothing more is wanted.

@@ -247,10 +247,21 @@ async fn static_pods_follow_their_files_and_the_node_registers() {
         let _ = tokio::time::timeout(Duration::from_millis(100), events.next()).await;
     }
     assert_eq!(node.agent.handle.pods()[0].meta().name.as_ref(), "web-n1");
+    let mirror = "/api/v1/namespaces/default/pods/web-n1";
+    node.api.until(mirror, is_ready).await;
+    let first = node.api.get(mirror).unwrap();
+    let annotations = &first["metadata"]["annotations"];
+    assert_eq!(annotations["kubernetes.io/config.mirror"], annotations["kubernetes.io/config.hash"]);
+    assert_eq!(first["metadata"]["ownerReferences"][0]["kind"], "Node");
+    // Whoever deletes the mirror deletes nothing that runs.
+    node.api.remove(mirror);
+    node.api.until(mirror, is_ready).await;
+    assert_eq!(running().await, 1);
     std::fs::remove_file(&file).unwrap();
     while running().await != 0 {
         let _ = tokio::time::timeout(Duration::from_millis(100), events.next()).await;
     }
+    node.api.until(mirror, |mirror| mirror.is_none()).await;
     node.stop().await;
 }
 

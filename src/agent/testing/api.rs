@@ -115,8 +115,12 @@ impl FakeApi {
                 if self.get(&target).is_some() {
                     return missing("AlreadyExists", 409);
                 }
-                self.put(&target, body.clone());
-                (201, body)
+                let mut object = body;
+                if object["metadata"]["uid"].is_null() {
+                    object["metadata"]["uid"] = format!("uid-{}", self.state.lock().unwrap().revision).into();
+                }
+                self.put(&target, object);
+                (201, self.get(&target).unwrap())
             }
             Method::PATCH => {
                 let Some(mut object) = self.get(&target) else { return missing("NotFound", 404) };

@@ -89,6 +89,8 @@ pub static FLAGS: &[Flag] = &[
         "where containerd, its shim and runc are (default: the bundle beside coracle, or PATH)",
     )
     .of(Of::Both),
+    flag("private-registry", Value, "/etc/coracle/registries.yaml", "mirrors, credentials and TLS of image registries")
+        .of(Of::Both),
     flag("resolv-conf", Value, "", "resolv.conf for pods (default: /etc/resolv.conf, or that of systemd-resolved)")
         .of(Of::Both),
     flag("debug", Switch, "", "log more").of(Of::Both),
@@ -138,7 +140,6 @@ pub static IGNORED: &[&str] = &[
     "vmodule",
     "protect-kernel-defaults",
     "default-local-storage-path",
-    "private-registry",
     "write-kubeconfig-group",
     "kube-apiserver-arg",
     "kube-controller-manager-arg",

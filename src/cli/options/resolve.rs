@@ -168,6 +168,7 @@ fn node(typed: &Typed, addresses: Vec<IpAddr>) -> Result<NodeConfig, Failure> {
         taints,
         container_runtime_endpoint: text("container-runtime-endpoint"),
         runtime_programs: text("runtime-dir").map(|text| absolute(&text)).transpose()?.or_else(bundle),
+        private_registry: typed.value("private-registry").into(),
         resolv_conf: text("resolv-conf").map(PathBuf::from),
     })
 }

@@ -94,3 +94,27 @@ async fn a_running_container_gets_other_resources_in_place_or_by_a_restart() {
     node.api.until(&path, infeasible).await;
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_log_is_put_aside_and_every_log_is_linked() {
+    let node = TestNode::start().await;
+    let script = "busybox yes 0123456789 | busybox head -c 12000000; echo last; exec sleep 1000";
+    let path = node.create("p", "uid-p", json!({"containers": [shell("main", script)]}));
+    node.api.until(&path, is_ready).await;
+    let base = node.runtime.directory.path();
+    let link = std::fs::read_dir(base.join("containers")).unwrap().next().unwrap().unwrap();
+    assert!(link.file_name().to_string_lossy().starts_with("p_default_main-"));
+    let logs = base.join("logs/default_p_uid-p/main");
+    assert_eq!(std::fs::read_link(link.path()).unwrap(), logs.join("0.log"));
+    let mut watch = coracle_base::directory_watch::DirectoryWatch::new(&logs).unwrap();
+    let aside = || {
+        let names = std::fs::read_dir(&logs).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.into_iter().any(|name| name.starts_with("0.log.2"))
+    };
+    while !aside() {
+        tokio::time::timeout(Duration::from_secs(60), watch.event()).await.expect("it is put aside").unwrap();
+    }
+    node.delete(&path, 1);
+    node.api.until(&path, |pod| pod.is_none()).await;
+    node.stop().await;
+}
