@@ -25,6 +25,7 @@ fn run(out: &Path) -> Result<(), String> {
     let unserved = types::read(Path::new("tables/unserved"))?;
     let everything = [served.as_slice(), unserved.as_slice()].concat();
     complete(&mut served, &unserved);
+    switch_off(&mut served, &read(Path::new("tables/off.txt"))?)?;
     write(&out.join("schema.bin"), &compile::compile(&served)?)?;
     write(&out.join("everything.bin"), &compile::compile(&everything)?)?;
     write(&out.join("catalog.rs"), catalog::generate(&read(Path::new("tables/resources.txt"))?)?.as_bytes())
@@ -48,6 +49,20 @@ fn complete(served: &mut Vec<compile::TypeDefinition>, unserved: &[compile::Type
         }
         next += 1;
     }
+}
+
+/// Marks the fields that the table names: `FEATURE TYPE FIELD...`.
+fn switch_off(types: &mut [compile::TypeDefinition], table: &str) -> Result<(), String> {
+    for line in table.lines().filter(|line| !line.starts_with('#')) {
+        let mut words = line.split(' ').skip(1);
+        let name = words.next().unwrap_or_default();
+        let ty = types.iter_mut().find(|ty| ty.name == name).ok_or_else(|| format!("off.txt: no type {name}"))?;
+        for json in words {
+            let field = ty.fields.iter_mut().find(|field| field.json == json);
+            field.ok_or_else(|| format!("off.txt: no field {json} of {name}"))?.flags |= compile::OFF;
+        }
+    }
+    Ok(())
 }
 
 /// The named type within a list or map reference.

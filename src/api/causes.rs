@@ -133,6 +133,10 @@ impl Causes {
         self.errors.extend(other.errors);
     }
 
+    pub fn into_errors(self) -> impl Iterator<Item = FieldError> {
+        self.errors.into_iter()
+    }
+
     fn add(&mut self, broken: Broken, field: impl Into<String>, value: Option<Value>, detail: impl Into<String>) {
         self.errors.push(FieldError { broken, field: field.into(), value, detail: detail.into() });
     }
@@ -188,6 +192,11 @@ impl Causes {
         self.add(Broken::TooShort, field, None, format!("must be at least {limit} {unit}"));
     }
 
+    pub fn too_few(&mut self, field: impl Into<String>, actual: usize, limit: usize) {
+        let unit = if limit == 1 { "item" } else { "items" };
+        self.add(Broken::TooFew, field, Some(actual.into()), format!("must have at least {limit} {unit}"));
+    }
+
     pub fn too_many(&mut self, field: impl Into<String>, actual: usize, limit: usize) {
         let unit = if limit == 1 { "item" } else { "items" };
         self.add(Broken::TooMany, field, Some(actual.into()), format!("must have at most {limit} {unit}"));
@@ -197,8 +206,15 @@ impl Causes {
         self.add(Broken::Internal, field, None, detail);
     }
 
-    /// `Ok` when no rule was broken, else the 422 that names them all.
-    pub fn into_result<'a>(self, kind: impl Into<GroupKind<'a>>, name: &str) -> Result<(), Status> {
+    /// `Ok` when no rule was broken, else the 422 that names them all, each once.
+    pub fn into_result<'a>(mut self, kind: impl Into<GroupKind<'a>>, name: &str) -> Result<(), Status> {
+        let mut errors: Vec<FieldError> = Vec::new();
+        for error in self.errors {
+            if !errors.contains(&error) {
+                errors.push(error);
+            }
+        }
+        self.errors = errors;
         if self.is_empty() { Ok(()) } else { Err(Status::invalid(kind, name, &self)) }
     }
 

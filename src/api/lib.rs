@@ -18,6 +18,7 @@ pub mod node;
 pub mod object;
 pub mod openapi;
 pub mod patch;
+pub mod qos;
 pub mod quantity;
 pub mod quota;
 pub mod quoting;
@@ -26,6 +27,7 @@ pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod validation;
+pub mod warnings;
 
 pub use causes::Causes;
 pub use object::Object;

@@ -36,6 +36,112 @@ pub fn dns_1123_subdomain(value: &str) -> Vec<String> {
     messages
 }
 
+/// As `dns_1123_subdomain`, with capital letters too.
+pub fn dns_1123_subdomain_caseless(value: &str) -> Vec<String> {
+    let mut messages = too_long(value, DNS_SUBDOMAIN_MAX);
+    if !is_dns_subdomain(&value.to_ascii_lowercase()) {
+        let rule = "an RFC 1123 subdomain must consist of alphanumeric characters, '-' or '.', and must start and end with \
+                    an alphanumeric character";
+        messages.push(pattern(rule, DNS_1123_SUBDOMAIN, &["Example.com"]));
+    }
+    messages
+}
+
+/// What may stand in a resolver's search path.
+pub fn dns_1123_subdomain_with_underscore(value: &str) -> Vec<String> {
+    let mut messages = too_long(value, DNS_SUBDOMAIN_MAX);
+    let is_label = |label: &str| {
+        let rest = label.strip_prefix('_').unwrap_or(label);
+        let ends = [rest.bytes().next(), rest.bytes().last()];
+        ends.iter().all(|end| end.is_some_and(is_lower))
+            && rest.bytes().all(|byte| is_lower(byte) || b"-_".contains(&byte))
+    };
+    if !value.split('.').all(is_label) {
+        let rule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and \
+                    must start and end with an alphanumeric character";
+        let label = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+        messages.push(pattern(rule, &format!("{label}(\\.{label})*"), &["example.com"]));
+    }
+    messages
+}
+
+/// A name to which something may be appended: a dash at its end is not judged.
+pub fn dns_1123_subdomain_prefix(value: &str) -> Vec<String> {
+    dns_1123_subdomain(&mask_trailing_dash(value))
+}
+
+/// Why a condition holds, in one word.
+pub fn condition_reason(value: &str) -> Vec<String> {
+    let bytes = value.as_bytes();
+    let fits = bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_,:".contains(byte))
+        && bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        && bytes.last().is_some_and(|last| last.is_ascii_alphanumeric() || *last == b'_');
+    if fits {
+        return Vec::new();
+    }
+    let rule = "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric \
+                characters or '_,:', and must end with an alphanumeric character or '_'";
+    vec![pattern(
+        rule,
+        "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?",
+        &["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"],
+    )]
+}
+
+/// What follows a dash at the end is not known yet.
+pub fn mask_trailing_dash(name: &str) -> String {
+    match name.strip_suffix('-') {
+        Some(base) if !base.is_empty() => format!("{base}a"),
+        _ => name.to_owned(),
+    }
+}
+
+/// A label key with a domain.
+pub fn prefixed_label_key(value: &str) -> Vec<String> {
+    let messages = qualified_name(value);
+    if messages.is_empty() && !value.contains('/') {
+        return vec!["must include a prefix (e.g. 'example.com/key')".to_owned()];
+    }
+    messages
+}
+
+pub fn c_identifier(value: &str) -> Vec<String> {
+    let well_begun = value.bytes().next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
+    if well_begun && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return Vec::new();
+    }
+    let rule = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric \
+                characters or '_'";
+    vec![pattern(rule, "[A-Za-z_][A-Za-z0-9_]*", &["my_name", "MY_NAME", "MyName"])]
+}
+
+pub fn uuid(value: &str) -> Vec<String> {
+    let bytes = value.as_bytes();
+    let fits = |(place, byte): (usize, &u8)| match place {
+        8 | 13 | 18 | 23 => *byte == b'-',
+        _ => byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'),
+    };
+    if bytes.len() == 36 && bytes.iter().enumerate().all(fits) {
+        return Vec::new();
+    }
+    vec!["must be a lowercase UUID in 8-4-4-4-12 format".to_owned()]
+}
+
+/// A resource that a device class stands for.
+pub fn extended_resource(value: &str) -> Vec<String> {
+    let mut messages = Vec::new();
+    if !value.contains('/') {
+        messages.push("a name must be a domain-prefixed path, such as 'example.com/my-prop'".to_owned());
+    } else if value.contains("kubernetes.io/") {
+        messages.push("must not have \"kubernetes.io/\" domain".to_owned());
+    }
+    if value.starts_with("requests.") {
+        messages.push("must not have \"requests.\" prefix".to_owned());
+    }
+    messages.extend(qualified_name(&format!("requests.{value}")));
+    messages
+}
+
 pub fn dns_1035_label(value: &str) -> Vec<String> {
     let mut messages = too_long(value, DNS_LABEL_MAX);
     if !(is_dns_label(value) && value.starts_with(|first: char| first.is_ascii_lowercase())) {
@@ -83,7 +189,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
     if name.is_empty() {
         messages.push("name part must be non-empty".to_owned());
     } else {
-        messages.extend(too_long(name, DNS_LABEL_MAX).into_iter().map(|message| format!("name part {message}")));
+        messages.extend(too_many_bytes(name, DNS_LABEL_MAX).into_iter().map(|message| format!("name part {message}")));
     }
     if !is_label_name(name) {
         messages.push(format!("name part {}", pattern(rule, LABEL_NAME, &examples)));
@@ -92,7 +198,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
 }
 
 pub fn label_value(value: &str) -> Vec<String> {
-    let mut messages = too_long(value, DNS_LABEL_MAX);
+    let mut messages = too_many_bytes(value, DNS_LABEL_MAX);
     if !value.is_empty() && !is_label_name(value) {
         let rule = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and \
                     must start and end with an alphanumeric character";
@@ -217,6 +323,11 @@ fn too_long(value: &str, limit: usize) -> Vec<String> {
         return Vec::new();
     }
     vec![format!("must be no more than {limit} bytes")]
+}
+
+/// As `too_long`, in the words of upstream's newer package.
+fn too_many_bytes(value: &str, limit: usize) -> Vec<String> {
+    if value.len() <= limit { Vec::new() } else { vec![format!("must be no more than {limit} bytes")] }
 }
 
 fn pattern(rule: &str, expression: &str, examples: &[&str]) -> String {

@@ -40,6 +40,16 @@ impl<'v, 'p> Node<'v, 'p> {
         self.child(self.value.and_then(|value| value.get(field)), Step::Field(field))
     }
 
+    /// The field of a struct, for which upstream's paths have another name.
+    pub fn get_as<'n>(&'n self, field: &str, shown: &'n str) -> Node<'v, 'n> {
+        self.child(self.value.and_then(|value| value.get(field)), Step::Field(shown))
+    }
+
+    /// The field of a struct that upstream's paths leave out.
+    pub fn get_unnamed<'n>(&'n self, field: &str) -> Node<'v, 'n> {
+        self.child(self.value.and_then(|value| value.get(field)), Step::Root)
+    }
+
     /// The value of a map's key, or an absent node.
     pub fn key<'n>(&'n self, key: &'n str) -> Node<'v, 'n> {
         self.child(self.value.and_then(|value| value.get(key)), Step::Key(key))

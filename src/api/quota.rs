@@ -40,7 +40,8 @@ fn number(amount: usize) -> Quantity {
     Quantity::new(amount as i64, Notation::Decimal)
 }
 
-fn quantities(list: &Value) -> Amounts {
+/// A list of resources.
+pub fn quantities(list: &Value) -> Amounts {
     let entries = list.as_object().into_iter().flatten();
     entries.filter_map(|(name, value)| Some((name.clone(), Quantity::from_value(value).ok()?))).collect()
 }
@@ -136,8 +137,22 @@ fn pod(pod: &Value, usage: &mut Amounts) {
     }
 }
 
-/// What a pod asks for at most at any time. Upstream: k8s.io/component-helpers resource.PodRequests, PodLimits.
+/// What a pod asks for at most at any time, with its overhead. Upstream: k8s.io/component-helpers resource.PodRequests,
+/// PodLimits.
 fn pod_total(pod: &Value, field: &str) -> Amounts {
+    let mut total = containers_total(pod, field);
+    for (name, amount) in quantities(&pod["spec"]["overhead"]) {
+        // A limit that is not there is none, also with overhead.
+        if field == "requests" || total.contains_key(&name) {
+            let sum = total.entry(name).or_insert(Quantity::ZERO);
+            *sum = *sum + amount;
+        }
+    }
+    total
+}
+
+/// The `requests` or `limits` of all containers: init containers run one after the other, sidecars beside all others.
+pub fn containers_total(pod: &Value, field: &str) -> Amounts {
     let containers = |list: &str| pod["spec"][list].as_array().cloned().unwrap_or_default();
     let own = |container: &Value| quantities(&container["resources"][field]);
     let (mut sidecars, mut highest) = (Amounts::new(), Amounts::new());
@@ -162,13 +177,6 @@ fn pod_total(pod: &Value, field: &str) -> Amounts {
     for (name, amount) in quantities(&pod["spec"]["resources"][field]) {
         if matches!(name.as_str(), "cpu" | "memory") || name.starts_with(HUGE_PAGES) {
             total.insert(name, amount);
-        }
-    }
-    for (name, amount) in quantities(&pod["spec"]["overhead"]) {
-        // A limit that is not there is none, also with overhead.
-        if field == "requests" || total.contains_key(&name) {
-            let sum = total.entry(name).or_insert(Quantity::ZERO);
-            *sum = *sum + amount;
         }
     }
     total

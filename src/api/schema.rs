@@ -8,8 +8,8 @@ use std::borrow::Cow;
 pub mod compile;
 
 use compile::{
-    ATOMIC_TYPE, DEPRECATED, FIELD_SIZE, HAS_DEFAULTS, HEADER_SIZE, NONE, OMIT_EMPTY, OMIT_ZERO, POINTER, REQUIRED,
-    TYPE_SIZE, WIRE_SIZE, WRAPPED,
+    ATOMIC_TYPE, DEPRECATED, FIELD_SIZE, HAS_DEFAULTS, HAS_RULES, HEADER_SIZE, NONE, OFF, OMIT_EMPTY, OMIT_ZERO,
+    POINTER, REQUIRED, TYPE_SIZE, WIRE_SIZE, WRAPPED,
 };
 
 /// A compiled table: the built-in one, or one made from a CRD's schema.
@@ -286,6 +286,11 @@ impl<'s> Type<'s> {
         (self.word(1) >> 8) as u8 & HAS_DEFAULTS != 0
     }
 
+    /// Whether a declarative rule that is enforced is at the type or anywhere below.
+    pub fn has_rules(self) -> bool {
+        (self.word(1) >> 8) as u8 & HAS_RULES != 0
+    }
+
     /// A named list that protobuf wraps in a message with the one field `items`.
     pub fn wrapped(self) -> bool {
         (self.word(1) >> 8) as u8 & WRAPPED != 0
@@ -356,6 +361,11 @@ impl<'s> Field<'s> {
 
     pub fn deprecated(self) -> bool {
         self.flags() & DEPRECATED != 0
+    }
+
+    /// Whether the field belongs to a feature that is off in this API level.
+    pub fn is_off(self) -> bool {
+        self.flags() & OFF != 0
     }
 
     /// JSON text of a `+default` tag.

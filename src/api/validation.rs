@@ -3,13 +3,22 @@
 //! Upstream: pkg/apis/*/validation. The functions take normalised, defaulted trees. Kinds without rules of their own are
 //! checked in their metadata only.
 
-mod container;
+mod autoscaling;
+mod batch;
+mod certificates;
+mod checks;
+mod claim;
 mod core;
+mod cron;
+mod declarative;
+mod flow;
 mod groups;
 mod labels;
 mod metadata;
+mod network;
 mod pod;
 mod service;
+mod storage;
 mod volume;
 mod workload;
 
@@ -17,39 +26,104 @@ use crate::causes::Causes;
 use crate::names;
 use crate::node::Node;
 use crate::resource::Resource;
+use crate::schema::Schema;
 
 type NameRule = fn(&str) -> Vec<String>;
 /// The object, and what it replaces (absent on create).
 type Rule = fn(Node<'_, '_>, Node<'_, '_>, &mut Causes);
+/// The object, what it replaces, and the subresource that is written.
+type PartRule = fn(Node<'_, '_>, Node<'_, '_>, &str, &mut Causes);
 
-/// Group, kind, grammar of names, rules.
-const KINDS: &[(&str, &str, NameRule, Rule)] = &[
-    ("", "ConfigMap", names::dns_1123_subdomain, core::config_map),
-    ("", "Endpoints", names::dns_1123_subdomain, core::endpoints),
-    ("", "Namespace", names::dns_1123_label, nothing),
-    ("", "Node", names::dns_1123_subdomain, core::node),
-    ("", "Pod", names::dns_1123_subdomain, pod::pod),
-    ("", "PodTemplate", names::dns_1123_subdomain, pod::pod_template),
-    ("", "ReplicationController", names::dns_1123_subdomain, workload::replication_controller),
-    ("", "Secret", names::dns_1123_subdomain, core::secret),
-    ("", "Service", names::dns_1123_label, service::service),
-    ("apps", "DaemonSet", names::dns_1123_subdomain, workload::daemon_set),
-    ("apps", "Deployment", names::dns_1123_subdomain, workload::deployment),
-    ("apps", "ReplicaSet", names::dns_1123_subdomain, workload::replica_set),
-    ("apps", "StatefulSet", names::dns_1123_subdomain, workload::stateful_set),
-    ("batch", "CronJob", names::dns_1123_subdomain, workload::cron_job),
-    ("batch", "Job", names::dns_1123_subdomain, workload::job),
-    ("certificates.k8s.io", "ClusterTrustBundle", any_name, nothing),
-    ("coordination.k8s.io", "Lease", names::dns_1123_subdomain, groups::lease),
-    ("discovery.k8s.io", "EndpointSlice", names::dns_1123_subdomain, groups::endpoint_slice),
-    ("flowcontrol.apiserver.k8s.io", "FlowSchema", names::path_segment, nothing),
-    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", names::path_segment, nothing),
-    ("networking.k8s.io", "IPAddress", any_name, nothing),
-    ("rbac.authorization.k8s.io", "ClusterRole", names::path_segment, groups::role),
-    ("rbac.authorization.k8s.io", "ClusterRoleBinding", names::path_segment, groups::role_binding),
-    ("rbac.authorization.k8s.io", "Role", names::path_segment, groups::role),
-    ("rbac.authorization.k8s.io", "RoleBinding", names::path_segment, groups::role_binding),
+/// The rules of a kind.
+struct Kind {
+    group: &'static str,
+    kind: &'static str,
+    name: NameRule,
+    rule: Rule,
+    part: PartRule,
+}
+
+const fn kind(group: &'static str, kind: &'static str, name: NameRule, rule: Rule) -> Kind {
+    Kind { group, kind, name, rule, part: |_, _, _, _| {} }
+}
+
+/// A kind with rules for its subresources.
+const fn parts(group: &'static str, kind: &'static str, name: NameRule, rule: Rule, part: PartRule) -> Kind {
+    Kind { group, kind, name, rule, part }
+}
+
+const LABEL: NameRule = names::dns_1123_label;
+const DOMAIN: NameRule = names::dns_1123_subdomain;
+const SEGMENT: NameRule = names::path_segment;
+
+const COUNTS: PartRule = |new, old, _, causes| workload::status(new, old, causes);
+
+const KINDS: &[Kind] = &[
+    kind("", "ConfigMap", DOMAIN, core::config_map),
+    kind("", "Endpoints", DOMAIN, network::endpoints),
+    kind("", "Event", any_name, core::event),
+    kind("", "LimitRange", DOMAIN, core::limit_range),
+    parts("", "Namespace", LABEL, core::namespace, |new, _, part, causes| core::namespace_part(new, part, causes)),
+    parts("", "Node", DOMAIN, core::node, |new, old, _, causes| core::node_status(new, old, causes)),
+    kind("", "PersistentVolume", DOMAIN, volume::persistent_volume),
+    parts("", "PersistentVolumeClaim", DOMAIN, claim::claim, |new, _, _, causes| claim::status(new, causes)),
+    parts("", "Pod", DOMAIN, pod::pod, pod::subresource),
+    kind("", "PodTemplate", DOMAIN, pod::pod_template),
+    parts("", "ReplicationController", DOMAIN, workload::replication_controller, COUNTS),
+    parts("", "ResourceQuota", DOMAIN, core::resource_quota, |new, _, _, causes| core::quota_status(new, causes)),
+    kind("", "Secret", DOMAIN, core::secret),
+    parts("", "Service", LABEL, service::service, |new, old, _, causes| service::status(new, old, causes)),
+    kind("apps", "ControllerRevision", DOMAIN, workload::controller_revision),
+    parts("apps", "DaemonSet", DOMAIN, workload::daemon_set, COUNTS),
+    parts("apps", "Deployment", DOMAIN, workload::deployment, COUNTS),
+    parts("apps", "ReplicaSet", DOMAIN, workload::replica_set, COUNTS),
+    parts("apps", "StatefulSet", LABEL, workload::stateful_set, COUNTS),
+    parts("autoscaling", "HorizontalPodAutoscaler", DOMAIN, autoscaling::autoscaler, |new, _, _, causes| {
+        autoscaling::status(new, causes);
+    }),
+    kind("batch", "CronJob", DOMAIN, batch::cron_job),
+    parts("batch", "Job", DOMAIN, batch::job, |new, old, _, causes| batch::status(new, old, causes)),
+    parts(
+        "certificates.k8s.io",
+        "CertificateSigningRequest",
+        any_name,
+        certificates::request,
+        certificates::request_part,
+    ),
+    kind("certificates.k8s.io", "ClusterTrustBundle", any_name, certificates::trust_bundle),
+    kind("coordination.k8s.io", "Lease", DOMAIN, groups::lease),
+    kind("discovery.k8s.io", "EndpointSlice", DOMAIN, network::endpoint_slice),
+    parts("flowcontrol.apiserver.k8s.io", "FlowSchema", DOMAIN, flow::schema, |new, _, _, causes| {
+        flow::status(new, causes)
+    }),
+    parts("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", DOMAIN, flow::level, |new, _, _, causes| {
+        flow::status(new, causes);
+    }),
+    kind("networking.k8s.io", "IPAddress", network::ip_name, network::ip_address),
+    parts("networking.k8s.io", "Ingress", DOMAIN, network::ingress, |new, old, _, causes| {
+        network::ingress_status(new, old, causes);
+    }),
+    kind("networking.k8s.io", "IngressClass", DOMAIN, network::ingress_class),
+    kind("networking.k8s.io", "NetworkPolicy", DOMAIN, network::network_policy),
+    kind("networking.k8s.io", "ServiceCIDR", DOMAIN, network::service_cidr),
+    kind("node.k8s.io", "RuntimeClass", DOMAIN, groups::runtime_class),
+    parts("policy", "PodDisruptionBudget", DOMAIN, groups::disruption_budget, |new, _, _, causes| {
+        groups::disruption_status(new, causes);
+    }),
+    kind("rbac.authorization.k8s.io", "ClusterRole", SEGMENT, groups::role),
+    kind("rbac.authorization.k8s.io", "ClusterRoleBinding", SEGMENT, groups::role_binding),
+    kind("rbac.authorization.k8s.io", "Role", SEGMENT, groups::role),
+    kind("rbac.authorization.k8s.io", "RoleBinding", SEGMENT, groups::role_binding),
+    kind("scheduling.k8s.io", "PriorityClass", DOMAIN, groups::priority_class),
+    kind("storage.k8s.io", "CSIDriver", DOMAIN, storage::csi_driver),
+    kind("storage.k8s.io", "CSINode", DOMAIN, storage::csi_node),
+    kind("storage.k8s.io", "CSIStorageCapacity", DOMAIN, storage::storage_capacity),
+    kind("storage.k8s.io", "StorageClass", DOMAIN, storage::storage_class),
+    kind("storage.k8s.io", "VolumeAttachment", DOMAIN, storage::attachment),
+    kind("storage.k8s.io", "VolumeAttributesClass", DOMAIN, storage::attributes_class),
 ];
+
+static NOTHING: Kind = kind("", "", DOMAIN, nothing);
 
 fn nothing(_: Node<'_, '_>, _: Node<'_, '_>, _: &mut Causes) {}
 
@@ -57,47 +131,38 @@ fn any_name(_: &str) -> Vec<String> {
     Vec::new()
 }
 
-fn rules(resource: &Resource) -> (NameRule, Rule) {
-    KINDS
-        .iter()
-        .find(|(group, kind, ..)| *kind == resource.kind && *group == resource.group)
-        .map_or((names::dns_1123_subdomain as NameRule, nothing as Rule), |(.., name, rule)| (*name, *rule))
+fn rules(resource: &Resource) -> &'static Kind {
+    KINDS.iter().find(|kind| kind.kind == resource.kind && kind.group == resource.group).unwrap_or(&NOTHING)
+}
+
+/// An address as older fields take it, also with leading zeros.
+pub fn parse_address(text: &str) -> Option<std::net::IpAddr> {
+    network::parse_sloppy(text)
 }
 
 /// Rules for a new object whose name has been generated.
 pub fn create(resource: &Resource, object: Node<'_, '_>, causes: &mut Causes) {
-    let (name, rule) = rules(resource);
-    metadata::create(object, resource.namespaced, name, causes);
-    rule(object, Node::nothing(), causes);
+    let rules = rules(resource);
+    metadata::create(object, resource.namespaced, rules.name, causes);
+    (rules.rule)(object, Node::nothing(), causes);
+    declared(resource, object, Node::nothing(), causes);
 }
 
-/// Rules for what replaces `old`. Writes to subresources are checked in their metadata only.
+/// Rules for what replaces `old`; `subresource` is `""` for the object itself.
 pub fn update(resource: &Resource, new: Node<'_, '_>, old: Node<'_, '_>, subresource: &str, causes: &mut Causes) {
+    let rules = rules(resource);
     metadata::update(new, causes);
-    if subresource.is_empty() {
-        rules(resource).1(new, old, causes);
+    if matches!(subresource, "" | "scale") {
+        (rules.rule)(new, old, causes);
+    } else {
+        (rules.part)(new, old, subresource, causes);
     }
+    declared(resource, new, old, causes);
 }
 
-/// Numbers below zero are refused; absent ones are not.
-fn not_negative(node: Node<'_, '_>, causes: &mut Causes) {
-    if node.int().is_some_and(|number| number < 0) {
-        node.invalid(causes, "must be greater than or equal to 0");
-    }
-}
-
-/// Absent fields are required, others must be one of a list in upstream's order.
-fn one_of(node: Node<'_, '_>, supported: &[&str], causes: &mut Causes) {
-    if node.is_empty() {
-        node.required(causes, "");
-    } else if !supported.contains(&node.str()) {
-        node.not_supported(causes, supported);
-    }
-}
-
-fn immutable(new: Node<'_, '_>, old: Node<'_, '_>, causes: &mut Causes) {
-    if new.value() != old.value() {
-        new.invalid(causes, "field is immutable");
+fn declared(resource: &Resource, new: Node<'_, '_>, old: Node<'_, '_>, causes: &mut Causes) {
+    if let Some(ty) = resource.ty(Schema::builtin()) {
+        declarative::check(ty, new, old, causes);
     }
 }
 

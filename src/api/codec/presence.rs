@@ -47,8 +47,11 @@ fn appears(field: Field<'_>) -> bool {
     !presence.omit_zero && (!presence.omit_empty || is_struct(field.ty().kind()))
 }
 
-/// Whether Go leaves out a field that was set to this value.
+/// Whether Go leaves out a field that was set to this value; fields of features that are off go, whatever they hold.
 pub(super) fn vanishes(field: Field<'_>, value: &Value) -> bool {
+    if field.is_off() {
+        return true;
+    }
     let presence = field.presence();
     if value.is_null() {
         return presence.pointer || !appears(field);

@@ -114,6 +114,16 @@ fn zero_values_appear_and_vanish_as_in_go() {
 }
 
 #[test]
+fn fields_of_features_that_are_off_are_known_and_dropped() {
+    let decoded =
+        pod(r#"{"spec":{"schedulingGroup":{},"containers":[{"name":"a","lifecycle":{"stopSignal":"SIGUSR1"}}]}}"#)
+            .unwrap();
+    assert_eq!(decoded.strict, [""; 0]);
+    let spec = json!({"containers":[{"name":"a","lifecycle":{},"resources":{}}]});
+    assert_eq!(decoded.value["spec"], spec);
+}
+
+#[test]
 fn strict_errors_have_upstreams_words() {
     let decoded = pod(r#"{"spec":{"foo":1,"containers":[{"name":"a","name":"b","bar":{}}]},"Kind":"Pod","metadata":{"labels":{"a":"1","a":"2"}}}"#)
         .unwrap();

@@ -28,6 +28,16 @@ pub(super) fn namespace(namespace: &mut Draft<'_>) {
 }
 
 pub(super) fn node(node: &mut Draft<'_>) {
+    if let Some(mut spec) = node.get("spec") {
+        // The older field wins over the list.
+        let single = spec.str("podCIDR").to_owned();
+        let first = spec.value("podCIDRs").and_then(|list| list.get(0)?.as_str()).map(str::to_owned);
+        match (single.is_empty(), first) {
+            (true, Some(first)) => spec.set("podCIDR", first),
+            (false, first) if first.as_deref() != Some(&single) => spec.set("podCIDRs", json!([single])),
+            _ => {}
+        }
+    }
     let Some(mut status) = node.get("status") else { return };
     if status.is_absent("allocatable") && !status.is_absent("capacity") {
         status.fill_map("allocatable", "capacity");

@@ -46,7 +46,8 @@ type goField struct {
 	tags                         []string
 }
 
-type constValue struct{ name, value string }
+// constValue is the value of a constant, or the name of the other package's constant that it converts.
+type constValue struct{ name, value, other string }
 
 func commentTags(groups ...*ast.CommentGroup) (tags []string, doc string) {
 	for _, group := range groups {
@@ -133,10 +134,12 @@ func parsePackage(dir, path, prefix string) *goPackage {
 							continue
 						}
 						value, ok := stringConstant(spec.Values[i], strs)
+						other := ""
 						if !ok {
-							continue
-						}
-						if gen.Tok == token.CONST {
+							if other = convertedConstant(spec.Values[i]); other == "" || gen.Tok != token.CONST {
+								continue
+							}
+						} else if gen.Tok == token.CONST {
 							strs[name.Name] = value
 						}
 						if name.Name == "GroupName" {
@@ -151,7 +154,7 @@ func parsePackage(dir, path, prefix string) *goPackage {
 							}
 						}
 						if typeName != "" && gen.Tok == token.CONST {
-							pkg.consts[typeName] = append(pkg.consts[typeName], constValue{name.Name, value})
+							pkg.consts[typeName] = append(pkg.consts[typeName], constValue{name.Name, value, other})
 						}
 					}
 				}
@@ -182,6 +185,16 @@ func stringConstant(expr ast.Expr, known map[string]string) (string, bool) {
 		return left + right, ok && also
 	}
 	return "", false
+}
+
+// convertedConstant is the name of the constant of another package in T(package.Name).
+func convertedConstant(expr ast.Expr) string {
+	if call, ok := expr.(*ast.CallExpr); ok && len(call.Args) == 1 {
+		if selector, ok := call.Args[0].(*ast.SelectorExpr); ok {
+			return selector.Sel.Name
+		}
+	}
+	return ""
 }
 
 func structFields(structure *ast.StructType) []*goField {

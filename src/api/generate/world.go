@@ -188,7 +188,7 @@ func (w *world) row(out *strings.Builder, typ *goType) {
 		if hasTag(typ.tags, "enum") || hasTag(typ.tags, "k8s:enum") {
 			values := []string{}
 			for _, value := range pkg.consts[typ.name] {
-				values = append(values, value.value)
+				values = append(values, w.value(value))
 			}
 			sort.Strings(values)
 			fmt.Fprintf(out, " enum=%s", compact(values))
@@ -308,6 +308,23 @@ func (w *world) fieldRow(out *strings.Builder, typ, target *goType, field *goFie
 	}
 	out.WriteString("\n")
 	rules(out, field.tags, "    ")
+}
+
+// value is that of a constant, wherever it is declared.
+func (w *world) value(constant constValue) string {
+	if constant.other == "" {
+		return constant.value
+	}
+	for _, pkg := range w.packages {
+		for _, values := range pkg.consts {
+			for _, value := range values {
+				if value.name == constant.other && value.other == "" {
+					return value.value
+				}
+			}
+		}
+	}
+	panic("no constant " + constant.other)
 }
 
 func (pkg *goPackage) defaultJSON(text string) string {

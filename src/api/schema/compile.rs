@@ -46,11 +46,15 @@ pub const OMIT_ZERO: u8 = 4;
 
 pub const REQUIRED: u8 = 1;
 pub const DEPRECATED: u8 = 2;
+/// The field belongs to a feature that is off: it is dropped from what is read.
+pub const OFF: u8 = 4;
 
 pub const ATOMIC_TYPE: u8 = 1;
 pub const WRAPPED: u8 = 2;
 /// A field with a default is somewhere below.
 pub const HAS_DEFAULTS: u8 = 4;
+/// An enforced declarative rule is at the type or somewhere below.
+pub const HAS_RULES: u8 = 8;
 
 /// Merge codes of a field, 0 being "as the type says".
 pub const MERGE_NAMES: [&str; 5] = ["", "granular", "atomic", "set", "map"];
@@ -101,10 +105,16 @@ pub fn hash(name: &[u8]) -> u32 {
     hash ^ (hash >> 15)
 }
 
+/// Whether one of the rules can refuse something.
+fn enforces(rules: &[String]) -> bool {
+    rules.iter().any(|rule| !rule.starts_with("alpha") && !rule.ends_with("optional"))
+}
+
 /// Compiles definitions; an unknown reference is an error that names it.
 pub fn compile(definitions: &[TypeDefinition]) -> Result<Vec<u8>, String> {
     let mut compiler = Compiler {
         has_defaults: Vec::new(),
+        has_rules: Vec::new(),
         definitions,
         ids: HashMap::new(),
         types: Vec::new(),
@@ -127,6 +137,8 @@ pub fn compile(definitions: &[TypeDefinition]) -> Result<Vec<u8>, String> {
 struct Compiler<'d> {
     /// By type id, see `HAS_DEFAULTS`.
     has_defaults: Vec<bool>,
+    /// By type id, see `HAS_RULES`.
+    has_rules: Vec<bool>,
     definitions: &'d [TypeDefinition],
     ids: HashMap<String, u32>,
     types: Vec<Entry>,
@@ -155,7 +167,9 @@ impl Compiler<'_> {
             }
             next += 1;
         }
-        self.find_defaults();
+        let has_default = |field: &FieldDefinition| !field.default.is_empty();
+        self.has_defaults = self.reaching(|_| false, has_default);
+        self.has_rules = self.reaching(|ty| enforces(&ty.rules), |field| enforces(&field.rules));
         self.bytes = vec![0; HEADER_SIZE + self.types.len() * TYPE_SIZE];
         for id in 0..self.types.len() {
             self.write_type(id)?;
@@ -177,29 +191,31 @@ impl Compiler<'_> {
         Ok(self.bytes)
     }
 
-    /// Marks the types from which a default can be reached.
-    fn find_defaults(&mut self) {
-        self.has_defaults = vec![false; self.types.len()];
+    /// By type id: whether a type or field that is `wanted` is at the type or somewhere below.
+    fn reaching(
+        &self,
+        wanted: impl Fn(&TypeDefinition) -> bool,
+        wanted_field: impl Fn(&FieldDefinition) -> bool,
+    ) -> Vec<bool> {
+        let mut found = vec![false; self.types.len()];
         loop {
             let mut changed = false;
             for id in 0..self.types.len() {
-                if !self.has_defaults[id] && self.reaches_default(id) {
-                    self.has_defaults[id] = true;
-                    changed = true;
-                }
+                let known = |reference: &str| self.ids.get(reference).is_some_and(|id| found[*id as usize]);
+                let reference = self.resolve(&self.types[id].reference);
+                let element = reference.strip_prefix("[]").or_else(|| reference.strip_prefix("map:"));
+                let definition = self.types[id].definition.map(|index| &self.definitions[index]);
+                let fields = definition.map_or(&[][..], |definition| &definition.fields);
+                let reaches = element.is_some_and(known)
+                    || definition.is_some_and(&wanted)
+                    || fields.iter().any(|field| wanted_field(field) || known(&field.reference));
+                changed |= reaches && !found[id];
+                found[id] |= reaches;
             }
             if !changed {
-                return;
+                return found;
             }
         }
-    }
-
-    fn reaches_default(&self, id: usize) -> bool {
-        let known = |reference: &str| self.ids.get(reference).is_some_and(|id| self.has_defaults[*id as usize]);
-        let reference = self.resolve(&self.types[id].reference);
-        let element = reference.strip_prefix("[]").or_else(|| reference.strip_prefix("map:"));
-        let fields = self.types[id].definition.map_or(&[][..], |index| &self.definitions[index].fields);
-        element.is_some_and(known) || fields.iter().any(|field| !field.default.is_empty() || known(&field.reference))
     }
 
     /// Type ids in the order of a key, leaving out those without one.
@@ -289,6 +305,7 @@ impl Compiler<'_> {
         words[0] = name;
         words[1] = kind as u32;
         words[1] |= if self.has_defaults[id] { u32::from(HAS_DEFAULTS) << 8 } else { 0 };
+        words[1] |= if self.has_rules[id] { u32::from(HAS_RULES) << 8 } else { 0 };
         words[2] = element;
         if let Some(index) = self.types[id].definition {
             let definition = &self.definitions[index];

@@ -1,5 +1,6 @@
-//! Labels, selectors and taints. Upstream: k8s.io/apimachinery pkg/apis/meta/v1/validation.
+//! Labels, selectors and conditions. Upstream: k8s.io/apimachinery pkg/apis/meta/v1/validation.
 
+use super::checks::Seen;
 use crate::causes::Causes;
 use crate::names;
 use crate::node::Node;
@@ -27,48 +28,47 @@ pub(super) fn label_selector(selector: Node<'_, '_>, causes: &mut Causes) {
                 values.forbidden(causes, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
             }
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            _ => causes.invalid(operator.path(), operator.str(), "not a valid selector operator"),
+            _ => operator.invalid_text(causes, "not a valid selector operator"),
         }
-        let key = expression.get("key");
-        for message in names::qualified_name(key.str()) {
-            causes.invalid(key.path(), key.str(), message);
-        }
-        for value in values.items() {
-            value.invalid_each(causes, names::label_value(value.str()));
-        }
+        expression.get("key").keep(names::qualified_name, causes);
+        values.items().for_each(|value| value.keep(names::label_value, causes));
     }
 }
 
-pub(super) const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
+const MAX_REASON: usize = 1024;
+const MAX_MESSAGE: usize = 32 * 1024;
 
-pub(super) fn tolerations(tolerations: Node<'_, '_>, causes: &mut Causes) {
-    for toleration in tolerations.items() {
-        let (key, operator, effect) = (toleration.get("key"), toleration.get("operator"), toleration.get("effect"));
-        let value = toleration.get("value").str();
-        if !key.is_empty() {
-            key.invalid_each(causes, names::qualified_name(key.str()));
-        } else if operator.str() != "Exists" {
-            let why = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-            causes.invalid(operator.path(), operator.str(), why);
+/// `metav1.Condition`s. Upstream: ValidateConditions.
+pub(super) fn conditions(conditions: Node<'_, '_>, causes: &mut Causes) {
+    let mut seen = Seen::new();
+    for condition in conditions.items() {
+        let (kind, status, reason, message) =
+            (condition.get("type"), condition.get("status"), condition.get("reason"), condition.get("message"));
+        if !seen.insert(kind.str()) {
+            causes.duplicate(condition.path(), kind.str());
         }
-        if toleration.get("tolerationSeconds").is_present() && effect.str() != "NoExecute" {
-            causes.invalid(effect.path(), effect.str(), "effect must be 'NoExecute' when `tolerationSeconds` is set");
+        if kind.is_empty() {
+            kind.required(causes, "must be set");
+        } else {
+            kind.keep(names::qualified_name, causes);
         }
-        match operator.str() {
-            "" | "Equal" => {
-                let messages = names::label_value(value);
-                if !messages.is_empty() {
-                    causes.invalid(operator.path(), value, messages.join(";"));
-                }
+        if !["False", "True", "Unknown"].contains(&status.str()) {
+            causes.not_supported(status.path(), status.str(), &["False", "True", "Unknown"]);
+        }
+        condition.get("observedGeneration").not_negative(causes);
+        if condition.get("lastTransitionTime").is_empty() {
+            condition.get("lastTransitionTime").required(causes, "must be set");
+        }
+        if reason.is_empty() {
+            reason.required(causes, "must be set");
+        } else {
+            reason.keep(names::condition_reason, causes);
+            if reason.str().len() > MAX_REASON {
+                reason.too_long(causes, MAX_REASON);
             }
-            "Exists" if !value.is_empty() => {
-                causes.invalid(operator.path(), value, "value must be empty when `operator` is 'Exists'");
-            }
-            "Exists" => {}
-            _ => operator.not_supported(causes, &["Equal", "Exists"]),
         }
-        if !effect.is_empty() && !EFFECTS.contains(&effect.str()) {
-            effect.not_supported(causes, EFFECTS);
+        if message.str().len() > MAX_MESSAGE {
+            message.too_long(causes, MAX_MESSAGE);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Object metadata. Upstream: k8s.io/apimachinery pkg/api/validation/objectmeta.go.
 
-use super::{NameRule, labels, not_negative};
+use super::{NameRule, labels};
 use crate::causes::Causes;
 use crate::names;
 use crate::node::Node;
@@ -8,16 +8,15 @@ use crate::node::Node;
 /// Bytes of all keys and values of annotations together.
 const MAX_ANNOTATIONS: usize = 256 * 1024;
 
+/// Finalizers without a domain.
+pub(super) const STANDARD_FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
+pub(super) const UNKNOWN_FINALIZER: &str = "name is neither a standard finalizer name nor is it fully qualified";
+
 pub(super) fn create(object: Node<'_, '_>, namespaced: bool, name_rule: NameRule, causes: &mut Causes) {
     let metadata = object.get("metadata");
     let (name, generate, namespace) = (metadata.get("name"), metadata.get("generateName"), metadata.get("namespace"));
     if !generate.is_empty() {
-        // What follows the dash is generated.
-        let masked = match generate.str().strip_suffix('-') {
-            Some(base) if !base.is_empty() => format!("{base}a"),
-            _ => generate.str().to_owned(),
-        };
-        generate.invalid_each(causes, name_rule(&masked));
+        generate.invalid_each(causes, name_rule(&names::mask_trailing_dash(generate.str())));
     }
     if name.is_empty() {
         name.required(causes, "name or generateName is required");
@@ -39,11 +38,13 @@ pub(super) fn create(object: Node<'_, '_>, namespaced: bool, name_rule: NameRule
 
 /// What an update may change; what it may not is carried over from the old object before.
 pub(super) fn update(object: Node<'_, '_>, causes: &mut Causes) {
-    shared(object.get("metadata"), causes);
+    let metadata = object.get("metadata");
+    shared(metadata, causes);
+    metadata.get("finalizers").items().for_each(|finalizer| qualified_finalizer(finalizer, causes));
 }
 
 fn shared(metadata: Node<'_, '_>, causes: &mut Causes) {
-    not_negative(metadata.get("generation"), causes);
+    metadata.get("generation").not_negative(causes);
     labels::labels(metadata.get("labels"), causes);
     annotations(metadata.get("annotations"), causes);
     owners(metadata.get("ownerReferences"), causes);
@@ -106,9 +107,12 @@ fn finalizers(finalizers: Node<'_, '_>, causes: &mut Causes) {
         finalizers.invalid(causes, "finalizer orphan and foregroundDeletion cannot be both set");
     }
     for finalizer in finalizers.items() {
-        let standard = matches!(finalizer.str(), "kubernetes" | "orphan" | "foregroundDeletion");
-        if !finalizer.str().contains('/') && !standard {
-            finalizer.invalid(causes, "name is neither a standard finalizer name nor is it fully qualified");
-        }
+        qualified_finalizer(finalizer, causes);
+    }
+}
+
+fn qualified_finalizer(finalizer: Node<'_, '_>, causes: &mut Causes) {
+    if !finalizer.str().contains('/') && !STANDARD_FINALIZERS.contains(&finalizer.str()) {
+        finalizer.invalid(causes, UNKNOWN_FINALIZER);
     }
 }

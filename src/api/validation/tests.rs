@@ -178,7 +178,7 @@ fn deployments() {
 
 #[test]
 fn every_rule_is_of_a_served_kind() {
-    for (group, kind, ..) in KINDS {
+    for Kind { group, kind, .. } in KINDS {
         assert!(Resource::all().any(|resource| resource.group == *group && resource.kind == *kind), "{group} {kind}");
     }
 }
