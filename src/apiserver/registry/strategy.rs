@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{Registry, Stored, metadata, partition};
 
 pub mod certificate;
+pub mod claim;
 pub mod lease;
 pub mod namespace;
 pub mod pod;
@@ -74,7 +75,12 @@ static DAEMONS: Strategy =
     Strategy { prepare_create: workload::prepare_daemons, prepare_update: workload::update_daemons, ..WORKLOAD };
 static JOB: Strategy = Strategy { prepare_create: workload::prepare_job, generation: true, ..PLAIN };
 static CERTIFICATE_REQUEST: Strategy = Strategy { prepare_update: certificate::prepare_update, ..PLAIN };
-static CLAIM: Strategy = Strategy { returns_deleted: true, prepare_create: |tree| set_phase(tree, "Pending"), ..PLAIN };
+static CLAIM: Strategy = Strategy {
+    returns_deleted: true,
+    prepare_create: claim::prepare_create,
+    prepare_update: claim::prepare_update,
+    ..PLAIN
+};
 static VOLUME: Strategy = Strategy {
     returns_deleted: true,
     prepare_create: |tree| {
@@ -211,10 +217,6 @@ pub fn keep(new: &mut Value, old: &Value, name: &str) {
         Some(value) => fields.insert(name.to_owned(), value.clone()),
         None => fields.remove(name),
     };
-}
-
-fn set_phase(tree: &mut Value, phase: &str) {
-    tree["status"] = json!({ "phase": phase });
 }
 
 /// Seconds of grace that `object` gets.

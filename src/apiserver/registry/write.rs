@@ -2,7 +2,8 @@
 //!
 //! Upstream: k8s.io/apiserver pkg/registry/generic/registry/store.go.
 
-use coracle_api::{Causes, Object, Resource, Status};
+use coracle_api::node::Node;
+use coracle_api::{Causes, Object, Resource, Status, warnings};
 use coracle_store::{Expect, TxnError, Write};
 use serde_json::Value;
 
@@ -83,6 +84,7 @@ impl Writer<'_> {
         let mut pristine = Strategy::of(resource).allocates.then(|| new.clone());
         let mut others = beside(self.registry, None, Some(&mut new))?;
         self.check(Operation::Create, resource, "", &new, None)?;
+        self.warnings.extend(warnings::of(resource, Node::root(&new), Node::nothing()));
         if has_revision {
             return Err(Status::plain(500, "", "resourceVersion should not be set on objects to be created"));
         }
@@ -174,6 +176,13 @@ impl Writer<'_> {
             metadata::check_finalizers(resource, &new, &old)?;
             let mut ops = (Strategy::of(resource).beside)(self.registry, Some(&old), Some(&mut new))?;
             self.check(Operation::Update, resource, edit.subresource, &new, Some(&old))?;
+            if edit.subresource.is_empty() {
+                for warning in warnings::of(resource, Node::root(&new), Node::root(&old)) {
+                    if !self.warnings.contains(&warning) {
+                        self.warnings.push(warning);
+                    }
+                }
+            }
             metadata::of(&mut new).insert("resourceVersion".to_owned(), current.revision().to_string().into());
             let ends = is_finished(&new) && metadata::is_deleting(&old);
             if !ends && new == old {

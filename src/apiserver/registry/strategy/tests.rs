@@ -5,20 +5,6 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn quality_of_service_follows_requests_and_limits() {
-    let pod = |resources: Value| json!({"spec": {"containers": [{"resources": resources}]}});
-    for (resources, class) in [
-        (json!({}), "BestEffort"),
-        (json!({"limits": {"cpu": "1", "memory": "1Gi"}}), "Guaranteed"),
-        (json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1", "memory": "1Gi"}}), "Guaranteed"),
-        (json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}}), "Burstable"),
-        (json!({"requests": {"cpu": "1"}}), "Burstable"),
-    ] {
-        assert_eq!(pod::qos_class(&pod(resources.clone())), class, "{resources}");
-    }
-}
-
-#[test]
 fn grace_is_the_clients_wish_or_the_pods_own() {
     let pod = |node: &str, phase: &str| json!({"spec": {"nodeName": node, "terminationGracePeriodSeconds": 30}, "status": {"phase": phase}});
     for (node, phase, asked, seconds) in [
@@ -30,4 +16,25 @@ fn grace_is_the_clients_wish_or_the_pods_own() {
     ] {
         assert_eq!(pod::grace(&pod(node, phase), asked), seconds, "{node} {phase} {asked:?}");
     }
+}
+
+#[test]
+fn keys_of_labels_become_part_of_selectors() {
+    let term = json!({"labelSelector": {}, "matchLabelKeys": ["a"], "mismatchLabelKeys": ["b", "absent"]});
+    let mut tree = json!({
+        "metadata": {"labels": {"a": "1", "b": "2"}},
+        "spec": {
+            "affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}},
+            "topologySpreadConstraints": [{"matchLabelKeys": ["a"]}],
+        },
+    });
+    pod::prepare_create(&mut tree);
+    assert_eq!(
+        tree["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0]["labelSelector"],
+        json!({"matchExpressions": [
+            {"key": "a", "operator": "In", "values": ["1"]},
+            {"key": "b", "operator": "NotIn", "values": ["2"]},
+        ]})
+    );
+    assert_eq!(tree["spec"]["topologySpreadConstraints"][0].get("labelSelector"), None);
 }
