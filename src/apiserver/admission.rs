@@ -12,12 +12,15 @@ use crate::authz::{Authorizer, escalation};
 use crate::registry::{Registry, metadata};
 
 pub mod certificates;
+pub mod limits;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
 pub mod node_taint;
 pub mod priority;
 pub mod quota;
+pub mod runtime_class;
 pub mod service_account;
+pub mod storage;
 pub mod toleration;
 pub mod unenforced;
 
@@ -84,10 +87,13 @@ impl Admission {
             node_taint::mutate(new);
         }
         if request.is("", "pods") {
+            limits::mutate(registry, request, new, old);
             service_account::mutate(registry, request, new).await?;
-            toleration::mutate(request, new);
             priority::mutate(registry, request, new, old)?;
+            toleration::mutate(request, new);
+            runtime_class::mutate(registry, request, new)?;
         }
+        storage::mutate(registry, request, new);
         Ok(())
     }
 
@@ -102,6 +108,8 @@ impl Admission {
         node_restriction::check(registry, request, new, old)?;
         certificates::check(&self.authorizer, request, new, old)?;
         let (namespace, name) = (metadata::text(new, "namespace"), metadata::text(new, "name"));
+        limits::check(registry, request, new, old)?;
+        storage::check(registry, request, new, old)?;
         escalation::check(&self.authorizer, &request.facts.user, request.resource, namespace, name, new, old)
     }
 

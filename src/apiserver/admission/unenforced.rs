@@ -5,11 +5,10 @@ use coracle_api::Status;
 use super::Request;
 
 /// Group, plural (`*` for all) and what is missing.
-const WARNED: [(&str, &str, &str); 8] = [
+const WARNED: [(&str, &str, &str); 7] = [
     ("networking.k8s.io", "networkpolicies", "enforce NetworkPolicy"),
     ("networking.k8s.io", "ingresses", "serve Ingress"),
     ("networking.k8s.io", "ingressclasses", "serve Ingress"),
-    ("", "limitranges", "enforce LimitRange"),
     ("", "persistentvolumeclaims", "bind PersistentVolumeClaims"),
     ("autoscaling", "*", "run the HorizontalPodAutoscaler controller"),
     ("storage.k8s.io", "storageclasses", "provision volumes"),
