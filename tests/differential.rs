@@ -3,8 +3,11 @@
 //! `corpus/*.http` holds requests in order; `differences.txt` lists those that are known to differ. The test fails when one differs that
 //! is not listed, and when a listed one no longer does: the list only shrinks.
 
+mod batch;
+mod cases;
 mod corpus;
 mod mask;
+mod rules;
 mod upstream;
 
 use std::collections::BTreeSet;
@@ -27,29 +30,17 @@ struct Target<'a> {
 
 #[test]
 fn coracle_answers_as_upstream() {
-    let server = Server::control_plane();
-    silence(&server);
-    let upstream = Upstream::start();
-    let admin = upstream::coracle_identity(&server);
-    let ours = Target {
-        namespace: &server.namespace,
-        base: format!("https://{}:6443", crate::harness::namespace::NODE_IP),
-        identity: admin,
-        scratch: server.directory.path(),
-    };
-    let theirs = upstream.target();
+    let servers = servers();
+    let (ours, theirs) = (servers.ours(), servers.theirs());
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/differential");
     let mut differing = BTreeSet::new();
     let mut report = String::new();
     let mut sent = 0;
-    for file in corpus::files(&directory.join("corpus")) {
+    for file in corpus::files(&directory.join("corpus"), "http") {
         let (mut last_ours, mut last_theirs) = (Answer::default(), Answer::default());
         for request in corpus::read(&file) {
-            (last_theirs, last_ours) = std::thread::scope(|scope| {
-                let upstream = scope.spawn(|| theirs.send(&request, &last_theirs));
-                let own = ours.send(&request, &last_ours);
-                (upstream.join().expect("curl was run"), own)
-            });
+            last_theirs = theirs.send(&request, &last_theirs);
+            last_ours = ours.send(&request, &last_ours);
             sent += 1;
             let lines = mask::compare(&last_theirs, &last_ours);
             if !lines.is_empty() {
@@ -74,6 +65,35 @@ fn coracle_answers_as_upstream() {
     assert!(mended.is_empty(), "these no longer differ, remove them from differences.txt: {mended:#?}");
 }
 
+/// A coracle in which no controller acts, and upstream's API server.
+struct Servers {
+    coracle: Server,
+    identity: Vec<String>,
+    upstream: Upstream,
+}
+
+fn servers() -> Servers {
+    let coracle = Server::control_plane();
+    silence(&coracle);
+    let identity = upstream::coracle_identity(&coracle);
+    Servers { coracle, identity, upstream: Upstream::start() }
+}
+
+impl Servers {
+    fn ours(&self) -> Target<'_> {
+        Target {
+            namespace: &self.coracle.namespace,
+            base: format!("https://{}:6443", crate::harness::namespace::NODE_IP),
+            identity: self.identity.clone(),
+            scratch: self.coracle.directory.path(),
+        }
+    }
+
+    fn theirs(&self) -> Target<'_> {
+        self.upstream.target()
+    }
+}
+
 /// Takes from coracle's controllers and scheduler what they may do: upstream is a kube-apiserver alone, where nobody
 /// changes objects between two requests.
 fn silence(server: &Server) {
@@ -89,11 +109,16 @@ impl Target<'_> {
         let body = self.scratch.join("request-body");
         std::fs::write(&body, last.fill(&request.body)).expect("the body is written");
         let mut command = self.namespace.command("curl");
-        command.args(["-sk", "--path-as-is", "--max-time", "20", "-X", &request.method]).args(["-w", corpus::PRINTED]);
-        if request.method == "HEAD" {
-            // Without it curl waits for the body that the length promises.
-            command.args(["--head", "-o", "/dev/null"]);
-        }
+        command.args([
+            "-sk",
+            "--path-as-is",
+            "--max-time",
+            "20",
+            "-X",
+            &request.method,
+            "-w",
+            "\n%{http_code} %{content_type}",
+        ]);
         command.args(&self.identity).args(["-H", "User-Agent: differential/1"]);
         for header in &request.headers {
             command.args(["-H", header]);
