@@ -19,6 +19,6 @@ pub trait Dialer: Send + Sync + 'static {
     /// A stream to a ready endpoint of a Service port (name or number).
     async fn service(&self, namespace: &str, name: &str, port: &str) -> Result<Box<dyn ByteStream>, Status>;
 
-    /// A stream to a pod's port; without one, to the first that its containers name, else to 80.
-    async fn pod(&self, namespace: &str, name: &str, port: Option<u16>) -> Result<Box<dyn ByteStream>, Status>;
+    /// A stream to a pod's port.
+    async fn pod(&self, namespace: &str, name: &str, port: u16) -> Result<Box<dyn ByteStream>, Status>;
 }

@@ -98,14 +98,12 @@ impl Dialer for LocalDialer {
         self.reach(&endpoint.node_name, &address, port).await
     }
 
-    async fn pod(&self, namespace: &str, name: &str, port: Option<u16>) -> Result<Box<dyn ByteStream>, Status> {
+    async fn pod(&self, namespace: &str, name: &str, port: u16) -> Result<Box<dyn ByteStream>, Status> {
         let pod: Pod = self.find("", "pods", namespace, name).await?;
         let (node, address) = (pod.spec.node_name, pod.status.unwrap_or_default().pod_ip);
         if address.is_empty() {
             return Err(Status::service_unavailable(format!("pod {name:?} has no address yet")));
         }
-        let mut named = pod.spec.containers.into_iter().flat_map(|container| container.ports);
-        let port = port.or_else(|| named.next().map(|port| port.container_port)).unwrap_or(80);
         self.reach(&node, &address, port).await
     }
 }
@@ -195,20 +193,6 @@ struct Pod {
 struct PodSpec {
     #[serde(default)]
     node_name: String,
-    #[serde(default)]
-    containers: Vec<Container>,
-}
-
-#[derive(Deserialize)]
-struct Container {
-    #[serde(default)]
-    ports: Vec<ContainerPort>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ContainerPort {
-    container_port: u16,
 }
 
 #[derive(Deserialize, Default)]

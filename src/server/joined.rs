@@ -59,7 +59,7 @@ pub async fn run(config: JoinConfig, shutdown: Shutdown) -> anyhow::Result<()> {
         tasks.push(task::spawn("node port", serve(keeper, callers, addresses, server, stop.child())));
         notify::ready();
     };
-    let trimming = task::spawn("memory", memory::keep_small(shutdown.child()));
+    let trimming = task::spawn("memory", memory::small_after_start(shutdown.child()));
     let outcome = node::run(setup, access, None, started, shutdown.clone()).await;
     shutdown.begin();
     drop((tasks, trimming, directory));

@@ -31,14 +31,25 @@ pub async fn keep_small(store: Store<Stored>, mut bursts: watch::Receiver<u64>, 
     shutdown.bound(rest).await;
 }
 
+/// For a node without a server: once, after its start.
+pub async fn small_after_start(shutdown: Shutdown) {
+    if shutdown.bound(tokio::time::sleep(START)).await.is_some() {
+        let _ = task::blocking(give_back).await;
+    }
+}
+
+fn give_back() {
+    sys::trim();
+    sys::forget_code();
+}
+
 /// Lets go what `store` and objects keep for readers that may come again, then trims: some milliseconds, much of it under the
 /// allocator's locks.
 async fn tidy(store: Store<Stored>) {
     let work = move || {
         store.rest();
         forms::forget();
-        sys::trim();
-        sys::forget_code();
+        give_back();
     };
     let _ = task::blocking(work).await;
 }

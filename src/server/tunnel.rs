@@ -40,13 +40,13 @@ impl Tunnels {
     pub fn accept(&self, mut request: Request<Body>, peer: &Peer) -> Response<Body> {
         let node = match &peer.identity {
             Identity::Known(user) => node_name(user).map(str::to_owned),
-            _ => return failure::response(&Status::unauthorized("Unauthorized")),
+            _ => return failure::response(&Status::unauthorized("Unauthorized"), ""),
         };
         let Some(node) = node else {
-            return failure::response(&Status::forbidden(("", ""), "", "only nodes open tunnels"));
+            return failure::response(&Status::forbidden(("", ""), "", "only nodes open tunnels"), "");
         };
         if !upgrade::asks_for(request.headers(), PROTOCOL) {
-            return failure::response(&Status::bad_request(format!("a tunnel is an upgrade to {PROTOCOL}")));
+            return failure::response(&Status::bad_request(format!("a tunnel is an upgrade to {PROTOCOL}")), "");
         }
         let upgraded = hyper::upgrade::on(&mut request);
         let tunnels = self.clone();
