@@ -25,7 +25,9 @@ impl ApiServer {
     /// The answer to a request. Never fails: a failure is an answer, and a panic is that request's 500.
     pub async fn handle(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
         let head = request.method() == Method::HEAD;
-        let response = match AssertUnwindSafe(self.chain(request, peer)).catch_unwind().await {
+        // On the heap, and only until the answer begins: a connection that follows a watch for hours need not keep room for it.
+        let chain = Box::pin(self.chain(request, peer));
+        let response = match AssertUnwindSafe(chain).catch_unwind().await {
             Ok(response) => response,
             Err(_) => {
                 let status = Status::internal("This request caused apiserver to panic. Look in the logs.");

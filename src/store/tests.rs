@@ -5,12 +5,13 @@ mod lives;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::datastore::{Batch, CommitError, Datastore, Loaded, OpenError};
 use crate::memory::Memory;
+use crate::ring::{Owed, Ring};
 use crate::*;
 
 /// An entry that is its text.
@@ -367,6 +368,33 @@ async fn watchers_share_the_batches_of_commits_and_what_was_rendered_of_them() {
         seen += first.next().await.unwrap().unwrap().len();
     }
     assert!(shared.batches[0].rendering().is_none(), "newer commits came");
+}
+
+/// At once when the scope rests; while it is busy the writer's clock wakes it, once for all that came meanwhile.
+#[test]
+fn a_busy_scope_is_woken_at_a_pace() {
+    let ring: Ring<Text> = Ring::new(0);
+    let mut wake = ring.wait(&Scope::All, 0).unwrap();
+    let mut owed = Owed::default();
+    let mut revision = 0;
+    let mut push = |owed: &mut Owed| {
+        revision += 1;
+        let entry = Some(Text { text: String::new(), revision });
+        ring.push(vec![Change { revision, key: key("pods", "a/x"), entry, previous: None }], owed);
+    };
+    push(&mut owed);
+    assert!(wake.has_changed().unwrap() && owed.next(Instant::now()).is_none(), "it rested");
+    // Until two of them come within the pace, however slow this machine is.
+    while owed.next(Instant::now()).is_none() {
+        wake.mark_unchanged();
+        push(&mut owed);
+    }
+    wake.mark_unchanged();
+    push(&mut owed);
+    assert!(!wake.has_changed().unwrap(), "its wake is owed");
+    owed.pay(Instant::now() + Duration::from_millis(2));
+    assert!(wake.has_changed().unwrap() && owed.next(Instant::now()).is_none());
+    assert_eq!(ring.read(&Scope::All, 0).unwrap().len() as u64, ring.since(0).unwrap().len() as u64);
 }
 
 /// What becomes of a commit.

@@ -166,3 +166,32 @@ async fn a_large_state_is_read_as_it_was_when_the_watch_began() {
     }
     assert_eq!(seen, ["ADDED b", "ADDED c", "ADDED d", "BOOKMARK ", "DELETED d", "ADDED e"]);
 }
+
+#[tokio::test]
+async fn events_in_protobuf_hold_what_those_in_json_hold() {
+    use coracle_api::codec::protobuf;
+    use coracle_api::schema::Schema;
+
+    let fixture = Fixture::new().await;
+    let object = fixture.configmap("a").await;
+    let query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    for (form, kind) in [
+        ("", "io.k8s.api.core.v1.ConfigMap"),
+        (";as=PartialObjectMetadata;g=meta.k8s.io;v=v1", "io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata"),
+    ] {
+        let accept = format!("application/vnd.kubernetes.protobuf;stream=watch{form}");
+        let request = Request::get(format!("{CONFIGMAPS}?{query}")).header(header::ACCEPT, accept);
+        let response = fixture.send(request.body(Body::Empty).unwrap()).await;
+        assert_eq!(response.headers()["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
+        let frame = response.into_body().frame().await.unwrap().unwrap().into_data().unwrap();
+        let length = u32::from_be_bytes(frame[..4].try_into().unwrap()) as usize;
+        let event = &frame[4..4 + length];
+        assert_eq!(&event[..7], b"\x0a\x05ADDED");
+        let start = event.windows(4).position(|window| window == protobuf::MAGIC).unwrap();
+        let ty = Schema::builtin().find(kind).unwrap();
+        let decoded = protobuf::decode(ty, &event[start..]).unwrap();
+        assert_eq!(decoded["metadata"], object["metadata"]);
+        assert_eq!(decoded.get("data"), object.get("data").filter(|_| form.is_empty()));
+        assert!(frame.len() > 4 + length, "the bookmark comes after it");
+    }
+}

@@ -22,7 +22,7 @@ async fn life() {
     let directory = Path::new(&directory);
     let parent = UnixDatagram::unbound().unwrap();
     parent.connect(directory.join("said")).unwrap();
-    let say = |text: String| drop(parent.send(text.as_bytes()).unwrap());
+    let say = |text: String| assert_eq!(parent.send(text.as_bytes()).unwrap(), text.len());
     let backend = Sqlite::open(&directory.join("state.db")).unwrap();
     let store: Store<Text> = Store::open(Box::new(backend), Options::default()).unwrap();
     say(format!("revision {}", store.revision()));
