@@ -65,9 +65,11 @@ struct Daemons {
     scope: Scope,
     control: PodControl,
     nodes: View<NodeView>,
-    /// By DaemonSet and node: how often a failed pod was replaced, and when last.
-    failures: Mutex<HashMap<(Box<str>, Arc<str>), (u32, Instant)>>,
+    failures: Mutex<Failures>,
 }
+
+/// By DaemonSet and node: how often a failed pod was replaced, and when last.
+type Failures = HashMap<(Box<str>, Arc<str>), (u32, Instant)>;
 
 pub fn start(scope: Scope) -> BoxFuture<'static, ()> {
     let sets = scope.views.view::<DaemonView>(&resources::daemon_sets());

@@ -117,9 +117,7 @@ impl Fields {
                 at = at.tomorrow()?.start_of_day()?;
             } else if !has(self.hours, at.hour()) {
                 at = at.with().minute(0).second(0).build()?.checked_add(1.hour())?;
-            } else if !has(self.minutes, at.minute()) {
-                at = at.with().second(0).build()?.checked_add(1.minute())?;
-            } else if at.second() != 0 {
+            } else if !has(self.minutes, at.minute()) || at.second() != 0 {
                 at = at.with().second(0).build()?.checked_add(1.minute())?;
             } else {
                 return Ok(Some(at));

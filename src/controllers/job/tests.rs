@@ -55,9 +55,8 @@ fn a_pod_is_counted_once_wherever_it_is_cut_off() {
     assert_eq!(ends.pods.iter().map(|pod| &*pod.uid).collect::<Vec<_>>(), ["done", "bad"]);
 
     // The status is written, finalizers are still there: seen again, it is the same.
-    let mut status = JobStatus::default();
-    status.uncounted_terminated_pods =
-        serde_json::from_value(json!({"succeeded": ["done"], "failed": ["bad"]})).unwrap();
+    let uncounted = json!({"uncountedTerminatedPods": {"succeeded": ["done"], "failed": ["bad"]}});
+    let mut status: JobStatus = serde_json::from_value(uncounted).unwrap();
     let again = Job { status: Some(status.clone()), ..job.clone() };
     let seen = situation(&again, &pods);
     assert_eq!((seen.succeeded, seen.failed, seen.new_succeeded.len()), (1, 1, 0));

@@ -40,8 +40,7 @@ impl Jobs {
         failures: Failures,
         now: &Time,
     ) -> Result<(), Error> {
-        let some = |number: i32| (number != 0).then_some(number);
-        status.active = some(situation.active.len() as i32);
+        status.active = Some(situation.active.len() as i32).filter(|number| *number != 0);
         status.ready = Some(situation.ready);
         status.terminating = Some(situation.terminating);
         settle(&mut status, situation.pods);
