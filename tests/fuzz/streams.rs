@@ -5,10 +5,10 @@ use std::future::Future;
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use coracle_streams::remote_command::{Streams, V5, translate};
+use coracle_streams::remote_command::{PROTOCOLS, Streams, V5, translate};
 use coracle_streams::spdy::Connection;
 use coracle_streams::upgrade::Stream;
-use coracle_streams::websocket::{self, WebSocketStream};
+use coracle_streams::websocket::{self, Framing, WebSocketStream};
 use http::{Request, Response};
 use http_body_util::Empty;
 use hyper::body::Incoming;
@@ -95,10 +95,12 @@ async fn with_socket<F: Future<Output = ()>>(data: &[u8], serve: impl FnOnce(Web
 
 /// Channel messages.
 pub fn websocket(data: &[u8]) {
-    block_on(with_socket(data, |socket| async {
-        let (_sender, mut receiver) = websocket::channels(socket);
-        while receiver.next().await.is_some() {}
-    }));
+    for framing in [Framing::Binary, Framing::Base64] {
+        block_on(with_socket(data, |socket| async {
+            let (_sender, mut receiver) = websocket::channels(socket, framing);
+            while receiver.next().await.is_some() {}
+        }));
+    }
 }
 
 /// SPDY in messages: what they hold reaches the far side.
@@ -115,9 +117,10 @@ pub fn remote_command(data: &[u8]) {
     let [flags, client, runtime] = parts(data);
     let flag = |bit: u8| flags.first().is_some_and(|flags| flags & bit != 0);
     let streams = Streams { stdin: flag(1), stdout: flag(2), stderr: flag(4), tty: flag(8) };
+    let (_, protocol) = PROTOCOLS[flags.first().map_or(0, |flags| usize::from(flags >> 4)) % PROTOCOLS.len()];
     block_on(async {
         let (near, far) = tokio::io::duplex(BUFFER);
-        let exec = with_socket(client, |socket| translate(socket, near, streams));
+        let exec = with_socket(client, |socket| translate(socket, protocol, near, streams));
         tokio::join!(exec, play(far, runtime));
     });
 }
