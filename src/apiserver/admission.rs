@@ -105,11 +105,11 @@ impl Admission {
         new: &Value,
         old: Option<&Value>,
     ) -> Result<(), Status> {
+        limits::check(registry, request, new, old)?;
         node_restriction::check(registry, request, new, old)?;
+        storage::check(registry, request, new, old)?;
         certificates::check(&self.authorizer, request, new, old)?;
         let (namespace, name) = (metadata::text(new, "namespace"), metadata::text(new, "name"));
-        limits::check(registry, request, new, old)?;
-        storage::check(registry, request, new, old)?;
         escalation::check(&self.authorizer, &request.facts.user, request.resource, namespace, name, new, old)
     }
 

@@ -73,9 +73,12 @@ fn send_part(target: &Target<'_>, requests: &[Request], part: usize) -> Vec<Answ
 
 /// A body, then a line with the code and the headers.
 fn read(text: &str) -> Answer {
-    // The headers are printed on several lines.
-    let start = text.rfind(" {\n").or_else(|| text.rfind(" {")).expect("curl prints headers");
-    let line = text[..start].rfind('\n').map_or(0, |place| place + 1);
+    // The headers are printed on several lines, and may hold braces.
+    let begins = |line: &str| line.as_bytes().get(..3).is_some_and(|code| code.iter().all(u8::is_ascii_digit));
+    let mut lines = text.rmatch_indices('\n').map(|(place, _)| place + 1);
+    let line = lines.find(|place| begins(&text[*place..]) && text[place + 3..].starts_with(" {"));
+    let line = line.expect("curl prints headers");
+    let start = line + 3;
     let headers: Value = serde_json::from_str(&text[start + 1..]).expect("headers are JSON");
     let warnings = headers["warning"].as_array().into_iter().flatten().filter_map(Value::as_str);
     Answer {

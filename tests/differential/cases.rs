@@ -132,7 +132,9 @@ fn set(place: &mut Value, path: &[String], value: Option<Value>) {
         }
         let list = place.as_array_mut().expect("made a list above");
         if rest.is_empty() && value.is_none() {
-            list.remove(index);
+            if index < list.len() {
+                list.remove(index);
+            }
             return;
         }
         while list.len() <= index {

@@ -1,10 +1,17 @@
 //! Reads the corpus: requests as text, in the order they are sent.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
+use regex::Regex;
 use serde_json::Value;
 
-/// One request. `{rv}` and `{uid}` in path and body stand for the last object that the same server answered with.
+/// What curl prints after the body: a line of JSON, which `Answer::parse` reads.
+pub const PRINTED: &str = "\n{\"code\":%{http_code},\"headers\":%{header_json}}";
+
+/// One request. `{rv}`, `{uid}`, `{continue}` and `{etag}` stand for what the same server answered with last; `<<N*text>>` for
+/// a text N times.
 pub struct Request {
     /// `file: title`.
     pub name: String,
@@ -17,10 +24,13 @@ pub struct Request {
 #[derive(Default)]
 pub struct Answer {
     pub code: u16,
-    pub content_type: String,
+    /// By lower-case name.
+    pub headers: BTreeMap<String, Vec<String>>,
     pub body: String,
     revision: String,
     uid: String,
+    continuation: String,
+    etag: String,
 }
 
 /// The files of a corpus, by name.
@@ -62,24 +72,43 @@ pub fn read(file: &Path) -> Vec<Request> {
 }
 
 impl Answer {
-    /// Reads what curl printed: the body, then a line with code and content type.
+    /// Reads what curl printed: the body, then a line with code and headers.
     pub fn parse(printed: &str, last: &Answer) -> Self {
-        let (body, end) = printed.rsplit_once('\n').unwrap_or(("", printed));
-        let (code, content_type) = end.split_once(' ').unwrap_or((end, ""));
-        let tree: Value = serde_json::from_str(body).unwrap_or(Value::Null);
+        let (body, end) = printed.rsplit_once("\n{\"code\"").unwrap_or(("", ""));
+        let end: Value = serde_json::from_str(&format!("{{\"code\"{end}")).unwrap_or_default();
+        let headers: BTreeMap<String, Vec<String>> = serde_json::from_value(end["headers"].clone()).unwrap_or_default();
+        let first = body.lines().next().unwrap_or_default();
+        let tree: Value = serde_json::from_str(body).or_else(|_| serde_json::from_str(first)).unwrap_or(Value::Null);
         let metadata = |field: &str, before: &str| {
             tree["metadata"][field].as_str().filter(|text| !text.is_empty()).unwrap_or(before).to_owned()
         };
         Self {
-            code: code.parse().unwrap_or(0),
-            content_type: content_type.to_owned(),
+            code: end["code"].as_u64().unwrap_or(0) as u16,
             revision: metadata("resourceVersion", &last.revision),
             uid: metadata("uid", &last.uid),
+            continuation: metadata("continue", &last.continuation),
+            etag: headers.get("etag").map_or_else(|| last.etag.clone(), |values| values.join(",")),
+            headers,
             body: body.to_owned(),
         }
     }
 
+    pub fn header(&self, name: &str) -> String {
+        self.headers.get(name).map(|values| values.join(" | ")).unwrap_or_default()
+    }
+
     pub fn fill(&self, text: &str) -> String {
-        text.replace("{rv}", &self.revision).replace("{uid}", &self.uid)
+        let filled = [
+            ("{rv}", &self.revision),
+            ("{uid}", &self.uid),
+            ("{continue}", &self.continuation),
+            ("{etag}", &self.etag),
+        ]
+        .iter()
+        .fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
+        let repeat = |captures: &regex::Captures<'_>| captures[2].repeat(captures[1].parse().expect("a number"));
+        REPEATED.replace_all(&filled, repeat).into_owned()
     }
 }
+
+static REPEATED: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"<<(\d+)\*(.*?)>>").expect("the pattern is constant"));

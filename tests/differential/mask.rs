@@ -34,17 +34,25 @@ const MASKED: &[&str] = &[
     "compiler",
 ];
 
+/// Headers that are compared, besides the presence of an ETag.
+const HEADERS: [&str; 6] = ["content-type", "cache-control", "warning", "allow", "retry-after", "vary"];
+
 /// Fields that are not compared: prose, which coracle's tables do not hold.
 const SKIPPED: &[&str] = &["description"];
 
 /// What must differ inside of texts: uids, times, revisions, and the addresses and ports that were picked at random.
-static IN_TEXTS: LazyLock<[(Regex, &str); 6]> = LazyLock::new(|| {
+static IN_TEXTS: LazyLock<[(Regex, &str); 10]> = LazyLock::new(|| {
     [
         (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UID"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r#"resourceVersion(\\*)":(\\*)"\d+"#, "REVISION"),
         (r"\b10\.43\.\d+\.\d{2,3}\b", "ADDRESS"),
         (r"\b3[0-2]\d{3}\b", "PORT"),
+        (r"current: \d+", "CURRENT"),
+        (r"in record \(\d+\)", "RECORD"),
+        // Objects in messages: upstream prints them in the order of its Go structs' fields.
+        (r#"Invalid value: (\\*")?\{.*\}(\\*")?: "#, "OBJECT"),
+        (r"Invalid value: \[\{.*\}\]: ", "OBJECTS"),
         // The age in a table's row: the two servers are asked one after the other.
         (r#"^"\d+s"$"#, "AGE"),
     ]
@@ -57,9 +65,14 @@ pub fn compare(theirs: &Answer, ours: &Answer) -> Vec<String> {
     if theirs.code != ours.code {
         lines.push(format!("code: {} | {}", theirs.code, ours.code));
     }
-    let kind = |answer: &Answer| answer.content_type.split(';').next().unwrap_or_default().to_owned();
-    if kind(theirs) != kind(ours) {
-        lines.push(format!("content type: {} | {}", theirs.content_type, ours.content_type));
+    for name in HEADERS {
+        let (left, right) = (masked(&theirs.header(name)), masked(&said(ours, name)));
+        if left != right {
+            lines.push(format!("{name}: {left:?} | {right:?}"));
+        }
+    }
+    if theirs.headers.contains_key("etag") != ours.headers.contains_key("etag") {
+        lines.push(format!("etag: {:?} | {:?}", theirs.header("etag"), ours.header("etag")));
     }
     match (tree(&theirs.body), tree(&ours.body)) {
         (Some(theirs), Some(ours)) => differ("", &theirs, &ours, &mut lines),
@@ -137,12 +150,41 @@ fn masked(text: &str) -> String {
     IN_TEXTS.iter().fold(text.to_owned(), |text, (pattern, name)| pattern.replace_all(&text, *name).into_owned())
 }
 
+/// What coracle says of itself, beside the answer, is left out.
+fn said(ours: &Answer, name: &str) -> String {
+    let own = |value: &&String| !value.contains("\"coracle does not ");
+    let values = ours.headers.get(name).into_iter().flatten().filter(own);
+    values.cloned().collect::<Vec<_>>().join(" | ")
+}
+
+/// A document, or the documents of a stream as one array.
 fn tree(body: &str) -> Option<Value> {
-    let mut tree: Value = serde_json::from_str(body).ok()?;
+    let documents = serde_json::Deserializer::from_str(body).into_iter();
+    let mut documents = documents.collect::<Result<Vec<Value>, _>>().ok()?;
+    if documents.len() > 1 {
+        return Some(Value::Array(documents));
+    }
+    let mut tree = documents.pop()?;
+    sort_managers(&mut tree);
     if let Some(causes) = tree.pointer_mut("/details/causes").and_then(Value::as_array_mut) {
         causes.sort_by_key(Value::to_string);
     }
     Some(tree)
+}
+
+/// Upstream sorts them by time, which is another when the clock goes on between two requests.
+fn sort_managers(tree: &mut Value) {
+    match tree {
+        Value::Object(fields) => {
+            if let Some(Value::Array(managers)) = fields.get_mut("managedFields") {
+                let order = |entry: &Value| ["manager", "operation", "subresource"].map(|name| entry[name].to_string());
+                managers.sort_by_key(order);
+            }
+            fields.values_mut().for_each(sort_managers);
+        }
+        Value::Array(items) => items.iter_mut().for_each(sort_managers),
+        _ => {}
+    }
 }
 
 fn differ(path: &str, theirs: &Value, ours: &Value, lines: &mut Vec<String>) {
@@ -171,10 +213,12 @@ fn differ(path: &str, theirs: &Value, ours: &Value, lines: &mut Vec<String>) {
     }
 }
 
+/// Long texts differ at their ends as often as at their beginnings.
 fn short(text: &str) -> String {
-    if text.chars().count() > 400 {
-        format!("{}…", text.chars().take(400).collect::<String>())
-    } else {
-        text.to_owned()
+    let characters: Vec<char> = text.chars().collect();
+    if characters.len() <= 400 {
+        return text.to_owned();
     }
+    let part = |characters: &[char]| characters.iter().collect::<String>();
+    format!("{} … {}", part(&characters[..250]), part(&characters[characters.len() - 150..]))
 }
