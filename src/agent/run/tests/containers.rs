@@ -30,8 +30,11 @@ async fn an_ephemeral_container_sees_the_processes_of_its_target() {
 async fn a_pod_fails_when_its_deadline_is_over_and_not_before_it_has_ended() {
     let node = TestNode::start().await;
     let script = "trap 'exit 0' TERM; while true; do sleep 0.1; done";
-    let path = node.create("p", "uid-p", json!({"activeDeadlineSeconds": 2, "containers": [shell("main", script)]}));
+    let path = node.create("p", "uid-p", json!({"containers": [shell("main", script)]}));
     node.api.until(&path, |pod| phase(pod) == "Running").await;
+    let mut pod = node.api.get(&path).unwrap();
+    pod["spec"]["activeDeadlineSeconds"] = 1.into();
+    node.api.put(&path, pod);
     node.api.until(&path, |pod| phase(pod) == "Failed").await;
     let status = node.api.get(&path).unwrap()["status"].clone();
     assert_eq!(status["reason"], "DeadlineExceeded");
