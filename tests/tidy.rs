@@ -1,5 +1,7 @@
 //! Holds what clippy cannot: dependency direction, file heads and sizes, names of files.
 
+mod dependencies;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
