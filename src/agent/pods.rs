@@ -5,12 +5,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use coracle_api::Object;
 
+/// By namespace and name.
+type Mirrors = HashMap<(Box<str>, Box<str>), Object>;
+
 /// Shared by the agent's parts; a read never waits for anything but another short read or write.
 #[derive(Clone, Default)]
 pub struct PodStore {
     pods: Arc<RwLock<HashMap<Box<str>, Object>>>,
     /// What the API shows of static pods, by namespace and name.
-    mirrors: Arc<RwLock<HashMap<(Box<str>, Box<str>), Object>>>,
+    mirrors: Arc<RwLock<Mirrors>>,
 }
 
 impl PodStore {

@@ -42,8 +42,7 @@ pub fn class(spec: &PodSpec) -> Class {
     for resources in all {
         for resource in ["cpu", "memory"] {
             let limit = amount(resources, resource, |resources| resources.limits.as_ref());
-            let request =
-                amount(resources, resource, |resources| resources.requests.as_ref()).or_else(|| limit.clone());
+            let request = amount(resources, resource, |resources| resources.requests.as_ref()).or(limit);
             any |= request.is_some() || limit.is_some();
             all_limited &= limit.is_some() && request == limit;
         }

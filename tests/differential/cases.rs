@@ -174,7 +174,7 @@ impl Base {
         let mut found = Vec::new();
         for field in self.ty().fields() {
             let name = field.name();
-            let own = !matches!(name, "apiVersion" | "kind" | "metadata") && !(update && name == "status");
+            let own = !(matches!(name, "apiVersion" | "kind" | "metadata") || update && name == "status");
             if own && (object.get(name).is_some() || !update && name != "status") {
                 walk(field, name, object.get(name), values, &mut found);
             }

@@ -16,7 +16,6 @@ use super::{Target, mask, servers};
 const ATTEMPTS: usize = 5;
 
 #[test]
-#[ignore = "takes minutes; run it by name, as rules-differences.txt is drawn up"]
 fn every_kind_is_judged_as_upstream_judges_it() {
     let servers = servers();
     let (ours, theirs) = (servers.ours(), servers.theirs());

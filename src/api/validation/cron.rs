@@ -79,7 +79,7 @@ fn range(text: &str, (low, high, names): (u64, u64, &[&str])) -> Result<(), Stri
         [first, last] => (value(first, low, names)?, value(last, low, names)?),
         _ => return Err(format!("too many hyphens: {text}")),
     };
-    let step = step.map_or(Ok(1), |step| number(step))?;
+    let step = step.map_or(Ok(1), number)?;
     if first < low {
         return Err(format!("beginning of range ({first}) below minimum ({low}): {text}"));
     }

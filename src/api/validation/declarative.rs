@@ -314,7 +314,7 @@ fn union(ty: Type<'_>, new: Node<'_, '_>, old: Option<Node<'_, '_>>, causes: &mu
         return;
     }
     let is_set =
-        |node: Node<'_, '_>| node.is_present() && (node.len() > 0 || !node.value().is_some_and(Value::is_array));
+        |node: Node<'_, '_>| node.is_present() && (!node.is_empty() || !node.value().is_some_and(Value::is_array));
     let set = |of: &Node<'_, '_>| members.iter().copied().filter(|name| is_set(of.get(name))).collect::<Vec<_>>();
     let given = set(&new);
     if old.is_some_and(|old| set(&old) == given) {

@@ -181,10 +181,11 @@ pub(super) fn volumes<'v, 'n>(
 fn of_pod(volume: Node<'_, '_>, pod: &str, field: &str, node: Node<'_, '_>, causes: &mut Causes) {
     let name = volume.get("name");
     match field {
-        "iscsi" if node.get("initiatorName").is_present() => {
-            if name.str().len() + 1 + node.get("targetPortal").str().len() > MAX_PORTAL {
-                name.invalid_text(causes, PORTAL_TOO_LONG);
-            }
+        "iscsi"
+            if node.get("initiatorName").is_present()
+                && name.str().len() + 1 + node.get("targetPortal").str().len() > MAX_PORTAL =>
+        {
+            name.invalid_text(causes, PORTAL_TOO_LONG);
         }
         "ephemeral" if !pod.is_empty() && !name.is_empty() => {
             let claim = format!("{pod}-{}", name.str());

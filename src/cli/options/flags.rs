@@ -210,7 +210,7 @@ mod tests {
             let twice = |other: &&Flag| other.name == flag.name || (flag.short.is_some() && other.short == flag.short);
             assert!(!FLAGS[index + 1..].iter().any(|other| twice(&other)), "{}", flag.name);
         }
-        assert!(is_ignored("flannel-backend") && !is_ignored("flannel"));
+        assert!(is_ignored("etcd-snapshot") && !is_ignored("etcd") && !is_ignored("flannel-backend"));
         assert_eq!(find("data-dir").unwrap().variable(), "CORACLE_DATA_DIR");
     }
 }

@@ -79,7 +79,7 @@ impl Place {
 /// Sets are built from the leaves up, so that what is the same costs nothing and no path is written twice.
 fn walk(before: Option<&Value>, after: Option<&Value>, slot: Slot<'_>, place: Place) -> (Comparison, Own) {
     match slot.shape() {
-        Shape::Leaf => return leaf(before, after),
+        Shape::Leaf => leaf(before, after),
         Shape::Map => {
             let (ours, theirs) = (before.and_then(Value::as_object), after.and_then(Value::as_object));
             if ours.is_none_or(Map::is_empty) && theirs.is_none_or(Map::is_empty) {
