@@ -290,6 +290,7 @@ fn deletes(server: &Server) {
     server.kubectl("delete deployment web --cascade=orphan").ok();
     assert_ne!(server.kubectl("get replicasets -l app=web -o name").ok(), "", "they are orphans");
     server.kubectl("delete replicasets --all").ok();
+    server.kubectl("delete job once").ok();
     eventually("their pods are collected", Duration::from_secs(10), || {
         server.kubectl("get pods -o name").ok().is_empty().then_some(())
     });
