@@ -39,8 +39,11 @@ const RECONNECT: Shape = Shape::doubling(Duration::from_millis(100), Duration::f
 /// Runs a node until shutdown begins or a part of it fails.
 pub async fn run(config: JoinConfig, shutdown: Shutdown) -> anyhow::Result<()> {
     let directory = DataDirectory::open(&config.data_dir)?;
+    // A machine that may not join has nothing outside of the data directory.
+    let agent = config.data_dir.join("agent");
+    node::make(&agent)?;
+    let member = Membership::open(&config, agent).await?;
     let instance = Instance::open(&config.data_dir)?;
-    let member = Membership::open(&config, instance.directory.clone()).await?;
     let member = Arc::new(member);
     let client = member.client()?;
     let cluster = facts(&client, &instance).await?;

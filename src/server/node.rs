@@ -68,7 +68,8 @@ impl Instance {
     }
 }
 
-fn make(path: &Path) -> Result<(), Error> {
+/// Makes a directory for root only.
+pub fn make(path: &Path) -> Result<(), Error> {
     let made = fs::DirBuilder::new().mode(0o700).recursive(true).create(path);
     made.map_err(Error::file("create the directory", path))
 }
