@@ -38,7 +38,9 @@ fn every_kind_is_judged_as_upstream_judges_it() {
     let known = known(&directory.join("rules-differences.txt"));
     eprintln!("rules: {sent} cases, {} differ: {counts:?}", counts.values().sum::<usize>());
     let worse: Vec<_> = counts.iter().filter(|(name, count)| known.get(*name).unwrap_or(&0) < count).collect();
-    let better: Vec<_> = known.iter().filter(|(name, count)| counts.get(*name).unwrap_or(&0) < count).collect();
+    // Upstream's own controller writes the status of a FlowSchema in its own time, so that an update may come before it.
+    let steady = known.iter().filter(|(name, _)| name.as_str() != "flowschema");
+    let better: Vec<_> = steady.filter(|(name, count)| counts.get(*name).unwrap_or(&0) < count).collect();
     assert!(worse.is_empty(), "more cases than known differ from upstream (upstream | coracle): {worse:?}\n{report}");
     assert!(better.is_empty(), "fewer cases differ than rules-differences.txt says: {better:?}");
 }
