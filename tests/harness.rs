@@ -36,3 +36,11 @@ pub fn eventually<T>(what: &str, limit: Duration, mut condition: impl FnMut() ->
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// In a test that panics: the last lines of what a program has logged.
+pub fn tell_of_panic(who: &str, log: &str) {
+    if std::thread::panicking() {
+        let lines: Vec<&str> = log.lines().collect();
+        eprintln!("--- the {who}'s last lines\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+    }
+}

@@ -6,11 +6,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use coracle_api::Object;
 use coracle_api::selector::LabelSelector;
 use coracle_base::backoff::Shape;
 use coracle_client::events::Severity;
-use coracle_client::{Change, Controller, Error, Key, Next, Project, View, found};
+use coracle_client::{Change, Controller, Error, Key, Next, View, found};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus};
@@ -23,6 +22,7 @@ use crate::history::{self, History, RevisionView, Revisions};
 use crate::node::NodeView;
 use crate::pod_control::{BURST, Known, Parent, PodControl};
 use crate::pods::PodView;
+use crate::selector::SelectorView;
 use crate::{Scope, owners, resources, time};
 
 mod place;
@@ -41,26 +41,6 @@ const GENERATION: &str = "pod-template-generation";
 const FAILED_POD: Shape = Shape::doubling(Duration::from_secs(1), LONGEST);
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 
-/// What triggers need to know of a DaemonSet.
-struct DaemonView {
-    selector: LabelSelector,
-}
-
-impl Project for DaemonView {
-    fn project(object: &Object) -> Option<Self> {
-        #[derive(serde::Deserialize)]
-        struct Decoded {
-            spec: Spec,
-        }
-        #[derive(serde::Deserialize)]
-        struct Spec {
-            selector: serde_json::Value,
-        }
-        let decoded: Decoded = object.decode().ok()?;
-        Some(Self { selector: LabelSelector::from_object(Some(&decoded.spec.selector)).ok()? })
-    }
-}
-
 struct Daemons {
     scope: Scope,
     control: PodControl,
@@ -72,7 +52,7 @@ struct Daemons {
 type Failures = HashMap<(Box<str>, Arc<str>), (u32, Instant)>;
 
 pub fn start(scope: Scope) -> BoxFuture<'static, ()> {
-    let sets = scope.views.view::<DaemonView>(&resources::daemon_sets());
+    let sets = scope.views.view::<SelectorView>(&resources::daemon_sets());
     let pods = scope.views.view::<PodView>(&resources::pods());
     let nodes = scope.views.view::<NodeView>(&resources::nodes());
     let revisions = scope.views.view::<RevisionView>(&resources::revisions());
@@ -89,7 +69,7 @@ pub fn start(scope: Scope) -> BoxFuture<'static, ()> {
     async move { controller.run(&shutdown, move |key| this.clone().reconcile(key)).await }.boxed()
 }
 
-fn concerned(change: &Change<PodView>, sets: &View<DaemonView>) -> Vec<Key> {
+fn concerned(change: &Change<PodView>, sets: &View<SelectorView>) -> Vec<Key> {
     let mut keys = owners::keys_of(change, "DaemonSet");
     if let Some(pod) = change.present().filter(|pod| pod.owner.is_none() && !pod.deleting && !pod.labels.is_empty()) {
         let all = sets.in_namespace(&pod.key.namespace).into_iter();
@@ -106,7 +86,7 @@ fn moved(change: &Change<NodeView>) -> bool {
     }
 }
 
-fn keys(sets: &View<DaemonView>) -> Vec<Key> {
+fn keys(sets: &View<SelectorView>) -> Vec<Key> {
     sets.list().into_iter().map(|set| set.key.clone()).collect()
 }
 

@@ -5,10 +5,9 @@
 
 use std::sync::Arc;
 
-use coracle_api::Object;
 use coracle_api::selector::LabelSelector;
 use coracle_client::events::{Report, Severity};
-use coracle_client::{Change, Controller, Error, Item, Key, Next, Project, View, found};
+use coracle_client::{Change, Controller, Error, Item, Key, Next, View, found};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
@@ -17,6 +16,7 @@ use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use crate::pod_control::Parent;
 use crate::pods::PodView;
 use crate::replicaset::SetView;
+use crate::selector::SelectorView;
 use crate::{Scope, owners, resources, time};
 
 mod annotations;
@@ -32,26 +32,6 @@ use set::Set;
 
 const WORKERS: usize = 5;
 
-/// What triggers need to know of a Deployment.
-pub struct DeploymentView {
-    selector: LabelSelector,
-}
-
-impl Project for DeploymentView {
-    fn project(object: &Object) -> Option<Self> {
-        #[derive(serde::Deserialize)]
-        struct Decoded {
-            spec: Spec,
-        }
-        #[derive(serde::Deserialize)]
-        struct Spec {
-            selector: serde_json::Value,
-        }
-        let decoded: Decoded = object.decode().ok()?;
-        Some(Self { selector: LabelSelector::from_object(Some(&decoded.spec.selector)).ok()? })
-    }
-}
-
 struct Deployments {
     scope: Scope,
     sets: View<SetView>,
@@ -59,7 +39,7 @@ struct Deployments {
 }
 
 pub fn start(scope: Scope) -> BoxFuture<'static, ()> {
-    let deployments = scope.views.view::<DeploymentView>(&resources::deployments());
+    let deployments = scope.views.view::<SelectorView>(&resources::deployments());
     let sets = scope.views.view::<SetView>(&resources::replica_sets());
     let pods = scope.views.view::<PodView>(&resources::pods());
     let (known, known_sets) = (deployments.clone(), sets.clone());
@@ -74,7 +54,7 @@ pub fn start(scope: Scope) -> BoxFuture<'static, ()> {
 }
 
 /// The owner of a ReplicaSet before and after, and every Deployment that could adopt an orphan.
-fn concerned(change: &Change<SetView>, deployments: &View<DeploymentView>) -> Vec<Key> {
+fn concerned(change: &Change<SetView>, deployments: &View<SelectorView>) -> Vec<Key> {
     let sets = [change.former(), change.present()].into_iter().flatten();
     let mut keys: Vec<Key> = sets.filter_map(|set| owner(set)).collect();
     if let Some(set) = change.present().filter(|set| owners::controller_of(&set.owners).is_none()) {

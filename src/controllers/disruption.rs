@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use coracle_api::Resource;
 use coracle_api::selector::LabelSelector;
-use coracle_api::{Object, Resource};
 use coracle_client::events::Severity;
-use coracle_client::{Change, Controller, Error, Item, Key, Next, Project, View, found, path, rest};
+use coracle_client::{Change, Controller, Error, Item, Key, Next, View, found, path, rest};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::Method;
@@ -25,31 +25,12 @@ use crate::owners::Owner;
 use crate::percent::scaled;
 use crate::pod_control::{Known, Parent, report};
 use crate::pods::PodView;
+use crate::selector::SelectorView;
 use crate::{Scope, resources, time};
 
 /// An evicted pod that is not deleted within this time counts again; seconds.
 const DELETION_TIMEOUT: i64 = 120;
 const ALLOWED: &str = "DisruptionAllowed";
-
-/// What triggers need to know of a budget.
-struct BudgetView {
-    selector: LabelSelector,
-}
-
-impl Project for BudgetView {
-    fn project(object: &Object) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Decoded {
-            spec: Spec,
-        }
-        #[derive(Deserialize)]
-        struct Spec {
-            selector: Option<serde_json::Value>,
-        }
-        let decoded: Decoded = object.decode().ok()?;
-        Some(Self { selector: LabelSelector::from_object(decoded.spec.selector.as_ref()).ok()? })
-    }
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Work {
@@ -64,7 +45,7 @@ struct Budgets {
 }
 
 pub fn start(scope: Scope) -> BoxFuture<'static, ()> {
-    let budgets = scope.views.view::<BudgetView>(&resources::budgets());
+    let budgets = scope.views.view::<SelectorView>(&resources::budgets());
     let pods = scope.views.view::<PodView>(&resources::pods());
     let known = budgets.clone();
     let controller = Controller::new("disruption")
@@ -75,7 +56,7 @@ pub fn start(scope: Scope) -> BoxFuture<'static, ()> {
     async move { controller.run(&shutdown, move |work| this.clone().reconcile(work)).await }.boxed()
 }
 
-fn concerned(change: &Change<PodView>, budgets: &View<BudgetView>) -> Vec<Work> {
+fn concerned(change: &Change<PodView>, budgets: &View<SelectorView>) -> Vec<Work> {
     let (old, new) = (change.former(), change.present());
     let facts = |pod: &Arc<Item<PodView>>| (pod.labels.clone(), pod.ready, pod.deleting, pod.owner.clone());
     let mut work = Vec::new();

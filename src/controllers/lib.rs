@@ -39,6 +39,7 @@ pub mod replicaset;
 pub mod resources;
 pub mod role_aggregation;
 pub mod root_ca;
+pub mod selector;
 pub mod service_account;
 pub mod statefulset;
 pub mod time;

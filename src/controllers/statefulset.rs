@@ -4,10 +4,9 @@
 
 use std::sync::Arc;
 
-use coracle_api::Object;
 use coracle_api::selector::LabelSelector;
 use coracle_client::events::Severity;
-use coracle_client::{Change, Controller, Error, Key, Next, Project, View, found};
+use coracle_client::{Change, Controller, Error, Key, Next, View, found};
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
@@ -18,6 +17,7 @@ use crate::claims::ClaimView;
 use crate::history::{self, History, RevisionView, Revisions};
 use crate::pod_control::{BURST, Known, Parent, PodControl};
 use crate::pods::PodView;
+use crate::selector::SelectorView;
 use crate::{Scope, owners, resources, time};
 
 mod claim;
@@ -35,26 +35,6 @@ const REVISION: &str = "controller-revision-hash";
 /// On revisions.
 const HASH: &str = "controller.kubernetes.io/hash";
 
-/// What triggers need to know of a StatefulSet.
-struct StatefulView {
-    selector: LabelSelector,
-}
-
-impl Project for StatefulView {
-    fn project(object: &Object) -> Option<Self> {
-        #[derive(serde::Deserialize)]
-        struct Decoded {
-            spec: Spec,
-        }
-        #[derive(serde::Deserialize)]
-        struct Spec {
-            selector: serde_json::Value,
-        }
-        let decoded: Decoded = object.decode().ok()?;
-        Some(Self { selector: LabelSelector::from_object(Some(&decoded.spec.selector)).ok()? })
-    }
-}
-
 struct Sets {
     scope: Scope,
     control: PodControl,
@@ -62,7 +42,7 @@ struct Sets {
 }
 
 pub fn start(scope: Scope) -> BoxFuture<'static, ()> {
-    let sets = scope.views.view::<StatefulView>(&resources::stateful_sets());
+    let sets = scope.views.view::<SelectorView>(&resources::stateful_sets());
     let pods = scope.views.view::<PodView>(&resources::pods());
     let claims = scope.views.view::<ClaimView>(&resources::claims());
     let revisions = scope.views.view::<RevisionView>(&resources::revisions());
@@ -79,7 +59,7 @@ pub fn start(scope: Scope) -> BoxFuture<'static, ()> {
     async move { controller.run(&shutdown, move |key| this.clone().reconcile(key)).await }.boxed()
 }
 
-fn concerned(change: &Change<PodView>, sets: &View<StatefulView>) -> Vec<Key> {
+fn concerned(change: &Change<PodView>, sets: &View<SelectorView>) -> Vec<Key> {
     let mut keys = owners::keys_of(change, "StatefulSet");
     if let Some(pod) = change.present().filter(|pod| pod.owner.is_none() && !pod.deleting && !pod.labels.is_empty()) {
         let all = sets.in_namespace(&pod.key.namespace).into_iter();

@@ -18,11 +18,10 @@ use http::{Method, Request, StatusCode};
 use jiff::Timestamp;
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::client::ResolvesClientCert;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore, SignatureScheme};
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use serde_json::{Value, json};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -254,9 +253,7 @@ fn address(url: &str) -> anyhow::Result<String> {
 
 /// The authority behind a server that is not trusted yet.
 async fn authority(server: &str) -> anyhow::Result<String> {
-    let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(Anyone)).with_no_client_auth();
-    let endpoint = Endpoint { servers: vec![server.to_owned()], tls: Arc::new(config), token: None };
+    let endpoint = Endpoint { servers: vec![server.to_owned()], tls: Arc::new(transport::unverified()?), token: None };
     let client = transport::client(&endpoint)?;
     let request = Request::get(gate::AUTHORITY_PATH).body(Vec::new())?;
     client.request_text(request).await.map_err(|error| unreachable_server(server, &ApiError::from(error).chain()))
@@ -294,45 +291,6 @@ impl ResolvesClientCert for Shown {
 
     fn has_certs(&self) -> bool {
         self.certificate.read().unwrap_or_else(|poisoned| poisoned.into_inner()).is_some()
-    }
-}
-
-/// Accepts any server: what it says is checked against the token's hash.
-#[derive(Debug)]
-struct Anyone;
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -1,9 +1,11 @@
 //! A network namespace of a test's own, gone when the test is.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::leftovers::{self, PREFIX};
+use super::server::CORACLE;
 
 /// Named `coracle-test-<process>-<n>`, with loopback up and one dummy-like address on a veth pair, so that a node has an address
 /// of its own that is not loopback.
@@ -54,6 +56,16 @@ impl NetworkNamespace {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.name)).arg(program);
         command
+    }
+
+    /// Removes what a coracle with this data directory has left here.
+    pub fn uninstall(&self, data: &Path) {
+        let removed = self.command(CORACLE).arg("uninstall").arg("--yes").arg("--data-dir").arg(data).output();
+        if let Ok(output) = removed
+            && !output.status.success()
+        {
+            eprintln!("uninstall failed: {}", String::from_utf8_lossy(&output.stderr));
+        }
     }
 
     fn ip(&self, arguments: &str) {

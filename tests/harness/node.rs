@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::leftovers::PREFIX;
 use super::namespace::{NODE_IP, NetworkNamespace};
 use super::server::CORACLE;
-use super::{Output, Server, cache};
+use super::{Output, Server, cache, tell_of_panic};
 
 pub struct Node {
     pub name: String,
@@ -90,19 +90,8 @@ fn launch(namespace: &NetworkNamespace, directory: &TempDir, name: &str, address
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let log = self.log();
-            let lines: Vec<&str> = log.lines().collect();
-            eprintln!("--- the agent's last lines\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
-        }
+        tell_of_panic("agent", &self.log());
         self.end(Signal::SIGTERM);
-        let data = self.data_directory();
-        let removed =
-            self.namespace.command(CORACLE).arg("uninstall").arg("--yes").arg("--data-dir").arg(&data).output();
-        if let Ok(output) = removed
-            && !output.status.success()
-        {
-            eprintln!("uninstall failed: {}", String::from_utf8_lossy(&output.stderr));
-        }
+        self.namespace.uninstall(&self.data_directory());
     }
 }

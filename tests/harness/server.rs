@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::leftovers::PREFIX;
 use super::namespace::{NODE_IP, NetworkNamespace};
-use super::{Output, cache, eventually};
+use super::{Output, cache, eventually, tell_of_panic};
 
 /// The binary under test.
 pub const CORACLE: &str = env!("CARGO_BIN_EXE_coracle");
@@ -155,19 +155,8 @@ fn launch(
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let log = self.log();
-            let lines: Vec<&str> = log.lines().collect();
-            eprintln!("--- the server's last lines\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
-        }
+        tell_of_panic("server", &self.log());
         self.end(Signal::SIGTERM);
-        let data = self.data_directory();
-        let removed =
-            self.namespace.command(CORACLE).arg("uninstall").arg("--yes").arg("--data-dir").arg(&data).output();
-        if let Ok(output) = removed
-            && !output.status.success()
-        {
-            eprintln!("uninstall failed: {}", String::from_utf8_lossy(&output.stderr));
-        }
+        self.namespace.uninstall(&self.data_directory());
     }
 }
