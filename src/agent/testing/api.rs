@@ -56,15 +56,20 @@ impl FakeApi {
         self.state.lock().unwrap().writes.clone()
     }
 
-    pub fn put(&self, path: &str, mut object: Value) {
+    pub fn put(&self, path: &str, object: Value) -> Value {
         let mut state = self.state.lock().unwrap();
+        self.store(&mut state, path, object)
+    }
+
+    /// What is there afterwards.
+    fn store(&self, state: &mut State, path: &str, mut object: Value) -> Value {
         state.revision += 1;
         let revision = state.revision;
         object["metadata"]["resourceVersion"] = revision.to_string().into();
         let before = state.objects.insert(path.to_owned(), object.clone());
-        state.log.push((revision, path.to_owned(), before, object));
-        drop(state);
+        state.log.push((revision, path.to_owned(), before, object.clone()));
         self.changed.send_replace(revision);
+        object
     }
 
     pub fn remove(&self, path: &str) {
@@ -119,17 +124,17 @@ impl FakeApi {
                 if object["metadata"]["uid"].is_null() {
                     object["metadata"]["uid"] = format!("uid-{}", self.state.lock().unwrap().revision).into();
                 }
-                self.put(&target, object);
-                (201, self.get(&target).unwrap())
+                (201, self.put(&target, object))
             }
             Method::PATCH => {
-                let Some(mut object) = self.get(&target) else { return missing("NotFound", 404) };
+                // Under one lock: the test may remove the object meanwhile.
+                let mut state = self.state.lock().unwrap();
+                let Some(mut object) = state.objects.get(&target).cloned() else { return missing("NotFound", 404) };
                 if body["metadata"]["uid"].as_str().is_some_and(|uid| object["metadata"]["uid"] != uid) {
                     return missing("Conflict", 409);
                 }
                 merge(&mut object, &body);
-                self.put(&target, object);
-                (200, self.get(&target).unwrap())
+                (200, self.store(&mut state, &target, object))
             }
             Method::DELETE => {
                 if self.get(&target).is_none() {
